@@ -1,0 +1,119 @@
+"""Answers of the stream processor's read API: last values, trends, completeness, quarantine, health."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from contracts.alarm import TimeNs
+from contracts.identifiers import ChannelId, Identifier
+from contracts.quality import Level
+
+_ANSWER = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ChannelLatest(BaseModel):
+    """The last observation of a channel by phenomenon time, with the last good one beside it.
+
+    Where the last observation is bad, `value` is what came with it (usually None); the last good value stands
+    in fields of its own, with its own time, and is never shown as if it were now.
+    """
+
+    model_config = _ANSWER
+    channel_id: ChannelId
+    phenomenon_ns: TimeNs
+    received_ns: TimeNs
+    value: float | None
+    level: Level
+    reason: str
+    """Wire name of the reason: `no_answer`."""
+    score_ewma_z: float | None
+    """Distance from the rolling mean in standard deviations; None while warming up or where there is no value."""
+    last_good_value: float | None
+    last_good_ns: TimeNs | None
+
+
+class LatestPage(BaseModel):
+    """Answer of `GET /v1/latest`: channels that changed after the asked-for revision."""
+
+    model_config = _ANSWER
+    revision: int = Field(ge=0)
+    """Ask for `changed_after` this the next time."""
+    channels: list[ChannelLatest]
+
+
+class Trend(BaseModel):
+    """Answer of `GET /v1/channels/{channel_id}/trend`: one row per time bucket that holds an observation.
+
+    All lists have the same length. Minimum, maximum and mean are of good and uncertain values; None in a bucket
+    that has only bad ones.
+    """
+
+    model_config = _ANSWER
+    channel_id: ChannelId
+    from_ns: TimeNs
+    to_ns: TimeNs
+    bucket_ns: int
+    start_ns: list[int]
+    minimum: list[float | None]
+    maximum: list[float | None]
+    mean: list[float | None]
+    score_ewma_z_maximum: list[float | None]
+    observation_count: list[int]
+    bad_count: list[int]
+
+
+class CompletenessRow(BaseModel):
+    """What the gap ledger knows of one gateway and epoch."""
+
+    model_config = _ANSWER
+    gateway_id: Identifier
+    epoch: int
+    highest_batch: int
+    stored_batches: int
+    missing_ranges: list[tuple[int, int]]
+    """Batches that must have been sent (a higher one was seen) and are not stored."""
+
+
+class QuarantineRow(BaseModel):
+    """Bad input that was set aside: what it was, from where, and why."""
+
+    model_config = _ANSWER
+    received_ns: TimeNs
+    topic: str
+    reason: str
+    detail: str
+    payload_hex: str
+    """The first 4 KiB of the payload, or what of it was refused."""
+
+
+class QuarantinePage(BaseModel):
+    """Answer of `GET /v1/quarantine`: how many per reason since ever, and the newest ones."""
+
+    model_config = _ANSWER
+    totals: dict[str, int]
+    newest: list[QuarantineRow]
+
+
+class GatewayHealth(BaseModel):
+    """What the bridge knows of one gateway."""
+
+    model_config = _ANSWER
+    gateway_id: Identifier
+    is_online: bool
+    epoch: int | None
+    last_payload_ns: TimeNs | None
+
+
+class PipelineHealth(BaseModel):
+    """Answer of `GET /v1/health`."""
+
+    model_config = _ANSWER
+    is_broker_connected: bool
+    stored_observations_total: int
+    duplicate_batches_total: int
+    quarantined_total: int
+    queued_batches: int
+    """Received and not yet stored."""
+    outbox_events: int
+    """Condition events that the alarm service has not yet confirmed."""
+    gateways: list[GatewayHealth]

@@ -1,0 +1,89 @@
+"""A set of batch numbers as closed ranges: what was sent, stored, acknowledged, missing.
+
+Kept sorted, disjoint and not adjacent, so that equal sets are equal lists. On the wire (NCMD metric
+`Uplink/AckRanges`, UInt64Array) it is flat: from, to, from, to, …
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+
+from contracts.errors import PayloadError
+
+
+class RangeSet:
+    """Non-negative integers as closed ranges. Adding in order costs O(1), anywhere O(number of ranges)."""
+
+    __slots__ = ("_firsts", "_lasts")
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        for first, last in ranges:
+            self.add(first, last)
+
+    def add(self, first: int, last: int | None = None) -> None:
+        """Adds `first`..`last`, both included (`last` defaults to `first`). Raises ValueError if empty."""
+        last = first if last is None else last
+        if first < 0 or last < first:
+            raise ValueError(f"not a range of batches: {first}..{last}")
+        low = bisect_right(self._lasts, first - 2)
+        high = bisect_right(self._firsts, last + 1)
+        if low < high:
+            first = min(first, self._firsts[low])
+            last = max(last, self._lasts[high - 1])
+        self._firsts[low:high] = [first]
+        self._lasts[low:high] = [last]
+
+    def missing(self, first: int, last: int) -> list[tuple[int, int]]:
+        """The ranges within `first`..`last` that are not in the set."""
+        gaps = []
+        position = first
+        for low, high in self:
+            if high < position:
+                continue
+            if low > last:
+                break
+            if low > position:
+                gaps.append((position, low - 1))
+            position = high + 1
+        if position <= last:
+            gaps.append((position, last))
+        return gaps
+
+    def flatten(self) -> list[int]:
+        """Gives the wire form: from, to, from, to and so on."""
+        return [edge for pair in self for edge in pair]
+
+    @classmethod
+    def from_flat(cls, flat: Iterable[int]) -> RangeSet:
+        """Parses the wire form. Raises PayloadError if it is not pairs of from <= to."""
+        edges = list(flat)
+        if len(edges) % 2:
+            raise PayloadError(f"acknowledged ranges: {len(edges)} numbers are not pairs of from and to")
+        try:
+            return cls(zip(edges[::2], edges[1::2], strict=True))
+        except ValueError as error:
+            raise PayloadError(f"acknowledged ranges: {error}") from error
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect_right(self._firsts, number) - 1
+        return at >= 0 and number <= self._lasts[at]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(zip(self._firsts, self._lasts, strict=True))
+
+    def __len__(self) -> int:
+        """How many numbers (not ranges) are in the set."""
+        return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RangeSet):
+            return NotImplemented
+        return self._firsts == other._firsts and self._lasts == other._lasts
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __repr__(self) -> str:
+        return f"RangeSet({list(self)!r})"
