@@ -73,10 +73,11 @@ def authenticate(authorization: str | None, principals: Iterable[Principal]) -> 
     """
     if authorization is None:
         return None
-    scheme, _, token = authorization.partition(" ")
+    scheme, _, rest = authorization.partition(" ")
+    token = rest.strip()
     if scheme.lower() != "bearer" or not token:
         return None
-    digest = hash_token(token.strip())
+    digest = hash_token(token)
     found: Principal | None = None
     for principal in principals:
         if hmac.compare_digest(digest, principal.token_sha256):

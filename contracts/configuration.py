@@ -16,9 +16,9 @@ from contracts.errors import ConfigurationError, Fault
 
 
 class Settings(BaseModel):
-    """Base of all configuration models: frozen, and an unknown key is a fault."""
+    """Base of all configuration models: frozen; an unknown key is a fault, and so are NaN and infinities."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
@@ -37,7 +37,7 @@ def parse_settings(model: type[SettingsT], text: str, source: str) -> SettingsT:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:  # tomllib recurses into nested arrays
         raise ConfigurationError(source, [Fault("$", f"not TOML: {error}")]) from error
     return check_settings(model, document, source)
 
@@ -63,7 +63,7 @@ def _fault(details: ErrorDetails) -> Fault:
     if kind == "missing":
         return Fault(path, "is missing")
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    message = message[0].lower() + message[1:]
+    message = message[:1].lower() + message[1:]
     if kind in {"value_error", "assertion_error"} and isinstance(details["input"], dict | list):
         return Fault(path, message)
     return Fault(path, f"{details['input']!r}: {message}")

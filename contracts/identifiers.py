@@ -24,7 +24,7 @@ _IDENTIFIER = re.compile(IDENTIFIER_PATTERN)
 
 def is_identifier(text: str) -> bool:
     """Whether `text` may name a district, site, gateway, bus or node."""
-    return _IDENTIFIER.match(text) is not None
+    return _IDENTIFIER.fullmatch(text) is not None
 
 
 def format_metric_name(node_id: str, quantity: str) -> str:

@@ -71,7 +71,9 @@ class CompletenessRow(BaseModel):
     highest_batch: int
     stored_batches: int
     missing_ranges: list[tuple[int, int]]
-    """Batches that must have been sent (a higher one was seen) and are not stored."""
+    """Batches that must have been sent (a higher one was seen) and are neither stored nor lost."""
+    lost_ranges: list[tuple[int, int]] = []
+    """Batches that the gateway says are gone for good."""
 
 
 class QuarantineRow(BaseModel):
@@ -112,6 +114,10 @@ class PipelineHealth(BaseModel):
     stored_observations_total: int
     duplicate_batches_total: int
     quarantined_total: int
+    unscored_batches_total: int
+    """Stored without score and conditions because the pipeline failed on them: anything but 0 is a defect."""
+    shed_batches_total: int
+    """Not taken for want of room, so not acknowledged: their agents send them again."""
     queued_batches: int
     """Received and not yet stored."""
     outbox_events: int

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from contracts.errors import PayloadError
 
+BATCH_MAX: Final = 2**63 - 1
+"""Highest batch number: what a signed 64-bit column (SQLite, Parquet) can hold."""
+
 
 class RangeSet:
-    """Non-negative integers as closed ranges. Adding in order costs O(1), anywhere O(number of ranges)."""
+    """Integers from 0 to BATCH_MAX as closed ranges. Adding in order costs O(1), anywhere O(number of ranges)."""
 
     __slots__ = ("_firsts", "_lasts")
 
@@ -24,9 +28,13 @@ class RangeSet:
             self.add(first, last)
 
     def add(self, first: int, last: int | None = None) -> None:
-        """Adds `first`..`last`, both included (`last` defaults to `first`). Raises ValueError if empty."""
+        """Adds `first`..`last`, both included (`last` defaults to `first`).
+
+        Raises:
+            ValueError: the range is empty, or not within 0..BATCH_MAX.
+        """
         last = first if last is None else last
-        if first < 0 or last < first:
+        if not 0 <= first <= last <= BATCH_MAX:
             raise ValueError(f"not a range of batches: {first}..{last}")
         low = bisect_right(self._lasts, first - 2)
         high = bisect_right(self._firsts, last + 1)
@@ -52,6 +60,15 @@ class RangeSet:
             gaps.append((position, last))
         return gaps
 
+    @property
+    def count(self) -> int:
+        """How many numbers (not ranges) are in the set.
+
+        There is no `len()`: `list()` and `tuple()` would take it for the number of ranges and reserve memory for
+        it, which a single hostile range 0..2**62 turns into a MemoryError.
+        """
+        return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
+
     def flatten(self) -> list[int]:
         """Gives the wire form: from, to, from, to and so on."""
         return [edge for pair in self for edge in pair]
@@ -63,7 +80,7 @@ class RangeSet:
         if len(edges) % 2:
             raise PayloadError(f"acknowledged ranges: {len(edges)} numbers are not pairs of from and to")
         try:
-            return cls(zip(edges[::2], edges[1::2], strict=True))
+            return cls(sorted(zip(edges[::2], edges[1::2], strict=True)))  # sorted: hostile order must not cost O(n²)
         except ValueError as error:
             raise PayloadError(f"acknowledged ranges: {error}") from error
 
@@ -74,9 +91,8 @@ class RangeSet:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(zip(self._firsts, self._lasts, strict=True))
 
-    def __len__(self) -> int:
-        """How many numbers (not ranges) are in the set."""
-        return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
+    def __bool__(self) -> bool:
+        return bool(self._firsts)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RangeSet):

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+_ScalarT = TypeVar("_ScalarT", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +70,5 @@ def concatenate(records: Sequence[Record]) -> Record:
     )
 
 
-def _joined(columns: list[NDArray[np.generic]], dtype: type[np.generic]) -> NDArray[np.generic]:
+def _joined(columns: Sequence[NDArray[Any]], dtype: type[_ScalarT]) -> NDArray[_ScalarT]:
     return np.concatenate(columns).astype(dtype, copy=False) if columns else np.empty(0, dtype)

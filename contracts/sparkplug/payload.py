@@ -23,7 +23,10 @@ from contracts.sparkplug.datatype import WIRE_FIELDS, DataType, from_wire, to_wi
 MAX_PAYLOAD_BYTES: Final = 4 * 1024 * 1024
 """Larger payloads are refused before they are parsed: no gateway of a city sends 4 MiB at once."""
 MAX_NESTING: Final = 8
-"""Depth of templates in templates and property sets in property sets."""
+"""Depth of templates in templates and of property sets in property sets."""
+MAX_ELEMENTS: Final = 100_000
+"""Metrics, properties, table cells and parameters of one payload together. 4 MiB of empty metrics would hold the
+host for ten seconds; with this limit hostile bytes cost half a second at most, and 10,000 registers still fit."""
 
 _UNTYPED: Final = MappingProxyType(
     {
@@ -36,8 +39,11 @@ _UNTYPED: Final = MappingProxyType(
         "bytes_value": DataType.BYTES,
         "dataset_value": DataType.DATASET,
         "template_value": DataType.TEMPLATE,
+        "propertyset_value": DataType.PROPERTY_SET,
+        "propertysets_value": DataType.PROPERTY_SET_LIST,
     }
 )
+"""What a value without data type is: the type of the field that it came in."""
 
 
 @dataclass(slots=True)
@@ -123,8 +129,11 @@ def encode_payload(payload: Payload) -> bytes:
     """Encodes a payload, fields in ascending order. Raises PayloadError if a value is none of its type."""
     message = wire.Payload()
     _set_present(message, timestamp=payload.timestamp_ms, seq=payload.seq, uuid=payload.uuid, body=payload.body)
-    for metric in payload.metrics:
-        _encode_metric(metric, message.metrics.add())
+    try:
+        for metric in payload.metrics:
+            _encode_metric(metric, message.metrics.add(), 0)
+    except UnicodeEncodeError as error:
+        raise PayloadError(f"a text that is not Unicode: {error}") from error
     return message.SerializeToString(deterministic=True)
 
 
@@ -141,7 +150,7 @@ def decode_payload(
         max_bytes: larger payloads are refused.
 
     Raises:
-        PayloadError: not a Sparkplug B payload, truncated or oversized.
+        PayloadError: not a Sparkplug B payload, truncated, oversized or of more than MAX_ELEMENTS metrics.
     """
     if len(payload) > max_bytes:
         raise PayloadError(f"{len(payload)} bytes are more than the {max_bytes} that are taken")
@@ -150,13 +159,29 @@ def decode_payload(
         message.ParseFromString(payload)
     except (DecodeError, UnicodeDecodeError) as error:
         raise PayloadError(f"{len(payload)} bytes are no Sparkplug B payload: {error}") from error
+    allowance = _Allowance()
+    allowance.take(len(message.metrics))
     return Payload(
         timestamp_ms=_present(message, "timestamp"),
-        metrics=[_decode_metric(metric, datatypes, 0) for metric in message.metrics],
+        metrics=[_decode_metric(metric, datatypes, 0, allowance) for metric in message.metrics],
         seq=_present(message, "seq"),
         uuid=_present(message, "uuid"),
-        body=_present(message, "body"),
+        body=message.body if message.HasField("body") else None,
     )
+
+
+class _Allowance:
+    """How many elements of a payload may still be decoded."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_ELEMENTS
+
+    def take(self, count: int) -> None:
+        if count > self.left:
+            raise PayloadError(f"the payload has more than {MAX_ELEMENTS} metrics, properties, cells and parameters")
+        self.left -= count
 
 
 # Generated messages are reached by field name, so their static type says nothing here.
@@ -172,10 +197,18 @@ def _set_present(message: Any, **fields: object) -> None:  # noqa: ANN401
 
 
 def _present(message: Any, name: str) -> Any:  # noqa: ANN401
-    return getattr(message, name) if message.HasField(name) else None
+    """A number, a boolean or a text, or None if it is not there."""
+    return _unicode(getattr(message, name)) if message.HasField(name) else None
 
 
-def _encode_metric(metric: Metric, message: wire.Metric) -> None:
+def _unicode(value: Any) -> Any:  # noqa: ANN401
+    """The value itself. protobuf gives a text that is not UTF-8 as bytes: that is refused."""
+    if isinstance(value, bytes):
+        raise PayloadError(f"the text {value[:40]!r} is not UTF-8")
+    return value
+
+
+def _encode_metric(metric: Metric, message: wire.Metric, depth: int) -> None:
     datatype = metric.datatype
     _set_present(message, name=metric.name, alias=metric.alias, timestamp=metric.timestamp_ms, datatype=datatype)
     if metric.is_historical:
@@ -192,22 +225,23 @@ def _encode_metric(metric: Metric, message: wire.Metric) -> None:
     elif datatype is None:
         raise PayloadError(f"metric {metric.name or metric.alias!r} has a value but no datatype")
     else:
-        _encode_value(datatype, metric.value, message)
+        _encode_value(datatype, metric.value, message, depth)
 
 
-def _encode_value(datatype: DataType, value: object, message: wire.Metric) -> None:
+def _encode_value(datatype: DataType, value: object, message: wire.Metric, depth: int) -> None:
     if datatype is DataType.DATASET:
         _encode_dataset(_expect(value, DataSet), message.dataset_value)
     elif datatype is DataType.TEMPLATE:
-        _encode_template(_expect(value, Template), message.template_value)
+        _encode_template(_expect(value, Template), message.template_value, depth)
     else:
         _set_scalar(datatype, value, message)
 
 
 def _set_scalar(datatype: DataType, value: object, message: Any) -> None:  # noqa: ANN401
-    if datatype not in WIRE_FIELDS:
+    field_name = WIRE_FIELDS.get(datatype)
+    if field_name is None or (field_name == "bytes_value" and not isinstance(message, wire.Metric)):
         raise PayloadError(f"a {datatype.name} cannot stand here")
-    setattr(message, WIRE_FIELDS[datatype], to_wire(datatype, value))
+    setattr(message, field_name, to_wire(datatype, value))
 
 
 def _expect(value: object, wanted: type[Any]) -> Any:  # noqa: ANN401
@@ -217,7 +251,7 @@ def _expect(value: object, wanted: type[Any]) -> Any:  # noqa: ANN401
 
 
 def _encode_properties(properties: Mapping[str, Property], message: wire.PropertySet, depth: int) -> None:
-    if depth > MAX_NESTING:
+    if depth >= MAX_NESTING:
         raise PayloadError(f"property sets are nested deeper than {MAX_NESTING}")
     for key, item in properties.items():
         message.keys.append(key)
@@ -231,7 +265,7 @@ def _encode_properties(properties: Mapping[str, Property], message: wire.Propert
         elif item.datatype is DataType.PROPERTY_SET_LIST:
             value.propertysets_value.SetInParent()
             for inner in _expect(item.value, list):
-                _encode_properties(inner, value.propertysets_value.propertyset.add(), depth + 1)
+                _encode_properties(_expect(inner, dict), value.propertysets_value.propertyset.add(), depth + 1)
         else:
             _set_scalar(item.datatype, item.value, value)
 
@@ -252,7 +286,9 @@ def _encode_dataset(table: DataSet, message: wire.DataSet) -> None:
                 _set_scalar(datatype, value, element)
 
 
-def _encode_template(template: Template, message: wire.Template) -> None:
+def _encode_template(template: Template, message: wire.Template, depth: int) -> None:
+    if depth >= MAX_NESTING:
+        raise PayloadError(f"templates are nested deeper than {MAX_NESTING}")
     message.SetInParent()
     _set_present(
         message,
@@ -261,7 +297,7 @@ def _encode_template(template: Template, message: wire.Template) -> None:
         is_definition=template.is_definition,
     )
     for metric in template.metrics:
-        _encode_metric(metric, message.metrics.add())
+        _encode_metric(metric, message.metrics.add(), depth + 1)
     for parameter in template.parameters:
         inner = message.parameters.add()
         inner.name = parameter.name
@@ -270,22 +306,24 @@ def _encode_template(template: Template, message: wire.Template) -> None:
             _set_scalar(parameter.datatype, parameter.value, inner)
 
 
-def _decode_metric(message: wire.Metric, datatypes: Mapping[int, DataType], depth: int) -> Metric:
+def _decode_metric(
+    message: wire.Metric, datatypes: Mapping[int, DataType], depth: int, allowance: _Allowance
+) -> Metric:
     alias = _present(message, "alias")
     metric = Metric(
-        name=_present(message, "name"),
         alias=alias,
         timestamp_ms=_present(message, "timestamp"),
         is_historical=message.is_historical,
         is_transient=message.is_transient,
     )
     try:
+        metric.name = _present(message, "name")
         if message.HasField("properties"):
-            metric.properties = _decode_properties(message.properties, 0)
+            metric.properties = _decode_properties(message.properties, 0, allowance)
         if message.HasField("metadata"):
             metric.metadata = MetaData(**{name: _present(message.metadata, name) for name in MetaData.__slots__})
         metric.datatype = _metric_datatype(message, datatypes.get(alias) if alias is not None else None)
-        metric.value = _decode_value(message, metric.datatype, depth)
+        metric.value = _decode_value(message, metric.datatype, depth, allowance)
     except PayloadError as error:
         metric.fault = str(error)
     return metric
@@ -307,7 +345,7 @@ def _datatype(number: int) -> DataType:
         raise PayloadError(f"{number} is no Sparkplug data type") from None
 
 
-def _decode_value(message: wire.Metric, datatype: DataType | None, depth: int) -> object:
+def _decode_value(message: wire.Metric, datatype: DataType | None, depth: int, allowance: _Allowance) -> object:
     if message.is_null:
         return None
     field_name = message.WhichOneof("value")
@@ -319,40 +357,55 @@ def _decode_value(message: wire.Metric, datatype: DataType | None, depth: int) -
         return from_wire(datatype, field_name, getattr(message, field_name))
     if _UNTYPED[field_name] is not datatype:
         raise PayloadError(f"a {datatype.name} came as {field_name}")
-    return decode(getattr(message, field_name), depth)
+    return decode(getattr(message, field_name), depth, allowance)
 
 
-def _decode_properties(message: wire.PropertySet, depth: int) -> dict[str, Property]:
+def _decode_properties(message: wire.PropertySet, depth: int, allowance: _Allowance) -> dict[str, Property]:
     if len(message.keys) != len(message.values):
         raise PayloadError(f"{len(message.keys)} property keys with {len(message.values)} values")
-    if depth > MAX_NESTING:
+    if depth >= MAX_NESTING:
         raise PayloadError(f"property sets are nested deeper than {MAX_NESTING}")
-    return {key: _decode_property(value, depth) for key, value in zip(message.keys, message.values, strict=True)}
+    allowance.take(len(message.keys))
+    return {
+        _unicode(key): _decode_property(value, depth, allowance)
+        for key, value in zip(message.keys, message.values, strict=True)
+    }
 
 
-def _decode_property(message: wire.PropertyValue, depth: int) -> Property:
-    datatype = _datatype(message.type)
+def _decode_property(message: wire.PropertyValue, depth: int, allowance: _Allowance) -> Property:
     field_name = message.WhichOneof("value")
+    datatype = _typed_or_untyped(message, field_name)
     if message.is_null or field_name is None:
         return Property(datatype)
+    if field_name not in {"propertyset_value", "propertysets_value"}:
+        return Property(datatype, from_wire(datatype, field_name, getattr(message, field_name)))
+    if _UNTYPED[field_name] is not datatype:
+        raise PayloadError(f"a {datatype.name} came as {field_name}")
     if field_name == "propertyset_value":
-        return Property(datatype, _decode_properties(message.propertyset_value, depth + 1))
-    if field_name == "propertysets_value":
-        inner = message.propertysets_value.propertyset
-        return Property(datatype, [_decode_properties(each, depth + 1) for each in inner])
-    return Property(datatype, from_wire(datatype, field_name, getattr(message, field_name)))
+        return Property(datatype, _decode_properties(message.propertyset_value, depth + 1, allowance))
+    inner = message.propertysets_value.propertyset
+    allowance.take(len(inner))
+    return Property(datatype, [_decode_properties(each, depth + 1, allowance) for each in inner])
 
 
-def _decode_dataset(message: wire.DataSet, depth: int) -> DataSet:  # noqa: ARG001
+def _typed_or_untyped(message: wire.PropertyValue | wire.Template.Parameter, field_name: str | None) -> DataType:
+    """The type of a property or parameter; only births must name it (Sparkplug 3.0, section 6.4.12)."""
+    if message.HasField("type") or field_name is None:
+        return _datatype(message.type)
+    return _UNTYPED[field_name]
+
+
+def _decode_dataset(message: wire.DataSet, depth: int, allowance: _Allowance) -> DataSet:  # noqa: ARG001
     types = [_datatype(number) for number in message.types]
     if len(types) != len(message.columns):
         raise PayloadError(f"a data set of {len(message.columns)} columns has {len(types)} types")
+    allowance.take(len(message.rows) * max(1, len(types)))
     rows = []
     for row in message.rows:
         if len(row.elements) != len(types):
             raise PayloadError(f"a row of {len(row.elements)} values in a data set of {len(types)} columns")
         rows.append([_decode_element(each, kind) for each, kind in zip(row.elements, types, strict=True)])
-    return DataSet(list(message.columns), types, rows)
+    return DataSet([_unicode(column) for column in message.columns], types, rows)
 
 
 def _decode_element(message: wire.DataSet.DataSetValue, datatype: DataType) -> object:
@@ -360,16 +413,17 @@ def _decode_element(message: wire.DataSet.DataSetValue, datatype: DataType) -> o
     return None if field_name is None else from_wire(datatype, field_name, getattr(message, field_name))
 
 
-def _decode_template(message: wire.Template, depth: int) -> Template:
+def _decode_template(message: wire.Template, depth: int, allowance: _Allowance) -> Template:
     if depth >= MAX_NESTING:
         raise PayloadError(f"templates are nested deeper than {MAX_NESTING}")
-    metrics = [_decode_metric(metric, {}, depth + 1) for metric in message.metrics]
+    allowance.take(len(message.metrics) + len(message.parameters))
+    metrics = [_decode_metric(metric, {}, depth + 1, allowance) for metric in message.metrics]
     parameters = []
     for parameter in message.parameters:
-        datatype = _datatype(parameter.type)
         field_name = parameter.WhichOneof("value")
+        datatype = _typed_or_untyped(parameter, field_name)
         value = None if field_name is None else from_wire(datatype, field_name, getattr(parameter, field_name))
-        parameters.append(Parameter(parameter.name, datatype, value))
+        parameters.append(Parameter(_unicode(parameter.name), datatype, value))
     return Template(
         metrics=metrics,
         version=_present(message, "version"),
@@ -379,6 +433,6 @@ def _decode_template(message: wire.Template, depth: int) -> Template:
     )
 
 
-_STRUCTURED: Final[Mapping[str, Callable[[Any, int], object]]] = MappingProxyType(
+_STRUCTURED: Final[Mapping[str, Callable[[Any, int, _Allowance], object]]] = MappingProxyType(
     {"dataset_value": _decode_dataset, "template_value": _decode_template}
 )

@@ -1,0 +1,88 @@
+"""Configuration of the stream processor (TOML). One documented example: example.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from contracts.access import Principal
+from contracts.configuration import Settings
+from contracts.identifiers import Identifier
+
+
+class HttpSettings(Settings):
+    """Where the read API listens."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(ge=1, le=65_535)
+
+
+class MqttSettings(Settings):
+    """The broker, and who we are to it."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=1883, ge=1, le=65_535)
+    protocol: Literal["5", "3.1.1"] = "5"
+    username: str | None = None
+    password_file: Path | None = None
+    host_id: Identifier = "citysense"
+    """Sparkplug host id: agents name it as their primary host."""
+    keepalive_s: int = Field(default=10, ge=2, le=3_600)
+
+
+class StoreSettings(Settings):
+    """Where data are kept."""
+
+    directory: Path
+    """Holds `hot.duckdb`, `parquet/` and the fleet snapshot."""
+    commit_interval_s: float = Field(default=0.05, ge=0.0, le=5.0)
+    """How long readings are gathered before one durable commit."""
+    commit_rows: int = Field(default=50_000, ge=1, le=1_000_000)
+    queue_rows: int = Field(default=500_000, ge=1_000, le=50_000_000)
+    """Readings that may wait in memory. Beyond it a batch is dropped unacknowledged: its agent sends it again."""
+    snapshot_interval_s: float = Field(default=30.0, ge=1.0, le=3_600.0)
+    """How often detector state is saved; at a restart what came since is replayed from the store."""
+    parquet_interval_s: float = Field(default=3_600.0, ge=1.0, le=86_400.0)
+    hot_retention_h: float = Field(default=168.0, ge=1.0, le=8_760.0)
+    """Rows older than this leave the hot store once they are in Parquet. Parquet keeps all."""
+
+
+class UpstreamSettings(Settings):
+    """A service of the platform that we call."""
+
+    url: str = Field(pattern=r"^https?://[^\s/]+(:\d+)?$")
+    token_file: Path
+    """Holds the bearer token."""
+
+
+class StreamProcessorSettings(Settings):
+    """The whole file."""
+
+    http: HttpSettings
+    mqtt: MqttSettings
+    store: StoreSettings
+    registry: UpstreamSettings
+    alarm_service: UpstreamSettings
+    principal: tuple[Principal, ...] = ()
+    """Who may call the read API."""
+
+
+def with_absolute_paths(settings: StreamProcessorSettings, folder: Path) -> StreamProcessorSettings:
+    """Relative paths of a configuration are relative to its file's folder."""
+    password_file = settings.mqtt.password_file
+    return settings.model_copy(
+        update={
+            "mqtt": settings.mqtt.model_copy(
+                update={"password_file": None if password_file is None else folder / password_file}
+            ),
+            "store": settings.store.model_copy(update={"directory": folder / settings.store.directory}),
+            "registry": _anchored(settings.registry, folder),
+            "alarm_service": _anchored(settings.alarm_service, folder),
+        }
+    )
+
+
+def _anchored(upstream: UpstreamSettings, folder: Path) -> UpstreamSettings:
+    return upstream.model_copy(update={"token_file": folder / upstream.token_file})

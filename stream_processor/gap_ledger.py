@@ -1,0 +1,88 @@
+"""The gap ledger: per gateway and epoch which batches were received, stored, and lost for good.
+
+It answers three questions: is this batch a duplicate; which batches are missing (a higher one of the same epoch was
+seen, so they were sent); and what is the completeness of a gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from contracts.query import CompletenessRow
+from contracts.ranges import RangeSet
+from contracts.uplink import BatchIdentity
+
+FIRST_BATCH: Final = 1
+"""The first batch number of an epoch."""
+
+
+@dataclass(slots=True)
+class EpochLedger:
+    """What is known of one (gateway, epoch)."""
+
+    stored: RangeSet = field(default_factory=RangeSet)
+    lost: RangeSet = field(default_factory=RangeSet)
+    highest: int = 0
+    """Highest batch number that was ever seen."""
+
+    def missing(self) -> list[tuple[int, int]]:
+        """Ranges that were sent and are neither stored nor lost."""
+        known = RangeSet([*self.stored, *self.lost])
+        return known.missing(FIRST_BATCH, self.highest) if self.highest >= FIRST_BATCH else []
+
+
+class GapLedger:
+    """All gateways and epochs. The store keeps what `record_stored` and `record_lost` are told, and tells it again."""
+
+    def __init__(self) -> None:
+        self._epochs: dict[tuple[str, int], EpochLedger] = {}
+
+    def is_stored(self, identity: BatchIdentity) -> bool:
+        """Whether the batch is durably stored: a second arrival is a duplicate, to be acknowledged again."""
+        ledger = self._epochs.get((identity.gateway_id, identity.epoch))
+        return ledger is not None and identity.batch in ledger.stored
+
+    def record_seen(self, identity: BatchIdentity) -> None:
+        """A batch has arrived."""
+        ledger = self._ledger(identity.gateway_id, identity.epoch)
+        ledger.highest = max(ledger.highest, identity.batch)
+
+    def record_stored(self, gateway_id: str, epoch: int, first: int, last: int) -> None:
+        """Batches are durably stored."""
+        ledger = self._ledger(gateway_id, epoch)
+        ledger.stored.add(first, last)
+        ledger.highest = max(ledger.highest, last)
+
+    def record_lost(self, gateway_id: str, epoch: int, first: int, last: int) -> None:
+        """The gateway says that it does not hold these batches any more."""
+        ledger = self._ledger(gateway_id, epoch)
+        for low, high in ledger.stored.missing(first, last):
+            ledger.lost.add(low, high)
+        ledger.highest = max(ledger.highest, last)
+
+    def missing(self, gateway_id: str) -> Mapping[int, list[tuple[int, int]]]:
+        """Missing ranges of a gateway by epoch; epochs without any are left out."""
+        gaps = {
+            epoch: ledger.missing()
+            for (ledger_gateway_id, epoch), ledger in self._epochs.items()
+            if ledger_gateway_id == gateway_id
+        }
+        return MappingProxyType({epoch: ranges for epoch, ranges in gaps.items() if ranges})
+
+    def rows(self) -> Iterable[CompletenessRow]:
+        """The whole ledger for people and pages."""
+        for (gateway_id, epoch), ledger in sorted(self._epochs.items()):
+            yield CompletenessRow(
+                gateway_id=gateway_id,
+                epoch=epoch,
+                highest_batch=ledger.highest,
+                stored_batches=ledger.stored.count,
+                missing_ranges=ledger.missing(),
+                lost_ranges=list(ledger.lost),
+            )
+
+    def _ledger(self, gateway_id: str, epoch: int) -> EpochLedger:
+        return self._epochs.setdefault((gateway_id, epoch), EpochLedger())

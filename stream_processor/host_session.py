@@ -1,0 +1,443 @@
+"""The Sparkplug host's state of all edge nodes, as a pure state machine (Sparkplug 3.0, chapters 5 and 6).
+
+`HostSession.step` takes one received message and returns effects: records to store, commands to publish, channels that
+nobody speaks for any more, bad input to quarantine. It knows births, aliases, bdSeq and seq of each edge node. A
+reading never waits here: what cannot be understood without a birth is refused unacknowledged, a rebirth is asked for
+(with back-off), and the agent sends the batch again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from contracts import uplink
+from contracts.errors import ContractError, PayloadError
+from contracts.observation import NANOSECONDS_PER_MILLISECOND, NANOSECONDS_PER_SECOND
+from contracts.quality import Level, Reason, level_of, reason_of_sparkplug
+from contracts.ranges import BATCH_MAX, RangeSet
+from contracts.record import Record
+from contracts.sparkplug.datatype import INTEGER_TYPES, REAL_TYPES, DataType
+from contracts.sparkplug.payload import Metric, Payload, Property, decode_payload, encode_payload
+from contracts.sparkplug.topic import MessageType, StateTopic, Topic, parse_topic
+from contracts.uplink import BatchIdentity
+from stream_processor.fleet_index import UNKNOWN_GATEWAY, FleetIndex, Unresolved
+
+REBIRTH: Final = "Node Control/Rebirth"
+BD_SEQ: Final = "bdSeq"
+SEQ_MODULUS: Final = 256
+REBIRTH_BACK_OFF_FIRST_NS: Final = 2 * NANOSECONDS_PER_SECOND
+REBIRTH_BACK_OFF_MAX_NS: Final = 120 * NANOSECONDS_PER_SECOND
+VALUE_TYPES: Final = INTEGER_TYPES | REAL_TYPES | {DataType.BOOLEAN}
+
+
+# --- effects -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReceived:
+    """A batch to store. Its identity is None if the edge node sends none; it may be empty."""
+
+    identity: BatchIdentity | None
+    record: Record
+    refused: tuple[Quarantined, ...] = ()
+    """Readings of the same payload that are none of ours: quarantined in the same commit as the rest is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandDue:
+    """A message to publish: QoS 0, not retained."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelsLost:
+    """Nobody speaks for these channels any more: a bus or a gateway died."""
+
+    channel_ids: tuple[int, ...]
+    reason: Reason
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchesLost:
+    """A gateway says that it does not hold these batches any more."""
+
+    gateway_id: str
+    epoch: int
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Bad input, set aside with its reason."""
+
+    received_ns: int
+    topic: str
+    reason: str
+    detail: str
+    payload: bytes
+
+
+Effect = BatchReceived | CommandDue | ChannelsLost | BatchesLost | Quarantined
+
+
+# --- state -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class BornMetric:
+    """What a birth said of one alias, and the channel that it is."""
+
+    name: str
+    datatype: DataType
+    channel: int | Unresolved
+    """channel_id, or why there is none."""
+
+
+@dataclass(slots=True)
+class EdgeNode:
+    """What the host knows of one edge node."""
+
+    district_id: str
+    gateway_id: str
+    is_online: bool = False
+    bd_seq: int | None = None
+    seq: int | None = None
+    epoch: int | None = None
+    """None until a birth with `Uplink/Epoch`: a third-party edge node never sends one."""
+    last_payload_ns: int | None = None
+    aliases: dict[int, BornMetric] = field(default_factory=dict)
+    names: dict[str, BornMetric] = field(default_factory=dict)
+    datatypes: dict[int, DataType] = field(default_factory=dict)
+    live_buses: set[str] = field(default_factory=set)
+    rebirth_asked_ns: int | None = None
+    rebirth_back_off_ns: int = REBIRTH_BACK_OFF_FIRST_NS
+
+    def forget_births(self) -> None:
+        """An NBIRTH replaces all that births said before (tck-id-payloads-nbirth…, aliases are per birth)."""
+        self.aliases.clear()
+        self.names.clear()
+        self.datatypes.clear()
+        self.live_buses.clear()
+
+
+class HostSession:
+    """All edge nodes. One caller at a time; owns no clock and no socket."""
+
+    def __init__(self, fleet: FleetIndex) -> None:
+        self._fleet = fleet
+        self.edge_nodes: dict[tuple[str, str], EdgeNode] = {}
+
+    def take_fleet(self, fleet: FleetIndex) -> None:
+        """A new fleet revision: every born metric is looked up anew."""
+        self._fleet = fleet
+        for edge_node in self.edge_nodes.values():
+            for born in {id(metric): metric for metric in edge_node.names.values()}.values():
+                born.channel = self._channel(edge_node.gateway_id, born.name)
+
+    def step(self, topic_name: str, payload: bytes, received_ns: int) -> list[Effect]:
+        """Takes one message from the broker and says what follows from it."""
+        try:
+            topic = parse_topic(topic_name)
+        except ContractError as error:
+            return [Quarantined(received_ns, topic_name, "not_sparkplug", str(error), payload)]
+        if isinstance(topic, StateTopic) or topic.message_type.is_command:
+            return []
+        if not self._fleet.knows_gateway(topic.group_id, topic.edge_node_id):
+            detail = f"the registry knows no gateway {topic.edge_node_id!r} in district {topic.group_id!r}"
+            return [Quarantined(received_ns, topic_name, UNKNOWN_GATEWAY, detail, payload)]
+        key = (topic.group_id, topic.edge_node_id)
+        edge_node = self.edge_nodes.setdefault(key, EdgeNode(*key))
+        try:
+            decoded = decode_payload(payload, edge_node.datatypes)
+        except PayloadError as error:
+            return [Quarantined(received_ns, topic_name, "not_a_payload", str(error), payload)]
+        edge_node.last_payload_ns = received_ns
+        return list(self._take(_Message(topic, topic_name, decoded, payload, received_ns), edge_node))
+
+    def lose_connection(self, now_ns: int) -> list[Effect]:
+        """Our own connection to the broker was lost: no edge node is known to be there until it is born again."""
+        effects: list[Effect] = []
+        for edge_node in self.edge_nodes.values():
+            if edge_node.is_online:
+                lost = tuple(self._fleet.channels_of(edge_node.gateway_id))
+                effects.append(ChannelsLost(lost, Reason.STALE, now_ns))
+            edge_node.is_online = False
+            edge_node.seq = None
+        return effects
+
+    def _take(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
+        match message.topic.message_type:
+            case MessageType.NBIRTH:
+                yield from self._take_node_birth(message, edge_node)
+            case MessageType.DBIRTH:
+                yield from self._take_device_birth(message, edge_node)
+            case MessageType.NDEATH:
+                yield from self._take_node_death(message, edge_node)
+            case MessageType.DDEATH:
+                yield from self._take_device_death(message, edge_node)
+            case _:
+                yield from self._take_values(message, edge_node)
+
+    # --- births and deaths -------------------------------------------------------------------------------------
+
+    def _take_node_birth(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
+        bd_seq = _integer(message.payload, BD_SEQ)
+        if bd_seq is None:
+            yield message.quarantined("birth_without_bdseq", "an NBIRTH must carry bdSeq")
+            return
+        edge_node.forget_births()
+        edge_node.is_online = True
+        edge_node.bd_seq = bd_seq
+        edge_node.seq = message.payload.seq
+        edge_node.epoch = _integer(message.payload, uplink.EPOCH)
+        edge_node.rebirth_asked_ns = None
+        edge_node.rebirth_back_off_ns = REBIRTH_BACK_OFF_FIRST_NS
+        self._learn_births(message, edge_node)
+        yield from self._birth_values(message, edge_node)
+
+    def _take_device_birth(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
+        yield from self._check_seq(message, edge_node)
+        if not edge_node.is_online:
+            yield from self._ask_rebirth(edge_node, message.received_ns)
+            return
+        edge_node.live_buses.add(message.bus_id)
+        self._learn_births(message, edge_node)
+        yield from self._birth_values(message, edge_node)
+
+    def _take_node_death(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
+        bd_seq = _integer(message.payload, BD_SEQ)
+        if bd_seq is None or bd_seq != edge_node.bd_seq:
+            return  # the death of an earlier connection: the node has been born again since
+        edge_node.is_online = False
+        edge_node.seq = None
+        edge_node.live_buses.clear()
+        lost = tuple(self._fleet.channels_of(edge_node.gateway_id))
+        yield ChannelsLost(lost, Reason.GATEWAY_LOST, message.received_ns)
+
+    def _take_device_death(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
+        yield from self._check_seq(message, edge_node)
+        edge_node.live_buses.discard(message.bus_id)
+        lost = tuple(self._fleet.channels_of(edge_node.gateway_id, message.bus_id))
+        yield ChannelsLost(lost, Reason.BUS_LOST, message.received_ns)
+
+    def _learn_births(self, message: _Message, edge_node: EdgeNode) -> None:
+        for metric in message.payload.metrics:
+            if metric.name is None or metric.datatype is None:
+                continue
+            born = BornMetric(metric.name, metric.datatype, self._channel(edge_node.gateway_id, metric.name))
+            edge_node.names[metric.name] = born
+            if metric.alias is not None:
+                edge_node.aliases[metric.alias] = born
+                edge_node.datatypes[metric.alias] = metric.datatype
+
+    def _birth_values(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
+        """A birth's values are news only from an edge node that has no spool: ours repeats what it spooled."""
+        if edge_node.epoch is None:
+            channels = [metric for metric in message.payload.metrics if not _is_of_sparkplug(metric)]
+            if channels:
+                yield self._batch(message, edge_node, channels, None)
+
+    def _channel(self, gateway_id: str, metric_name: str) -> int | Unresolved:
+        context = self._fleet.resolve(gateway_id, metric_name)
+        return context if isinstance(context, Unresolved) else context.channel.channel_id
+
+    # --- values ------------------------------------------------------------------------------------------------
+
+    def _take_values(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
+        yield from self._check_seq(message, edge_node)
+        identity = self._identity(message.payload, edge_node)
+        yield from _lost_batches(message.payload, edge_node.gateway_id)
+        channels = [metric for metric in message.payload.metrics if not _is_of_sparkplug(metric)]
+        if not channels and identity is None:
+            return
+        if not edge_node.is_online or any(_born(metric, edge_node) is None for metric in channels):
+            yield from self._ask_rebirth(edge_node, message.received_ns)
+            if identity is None:
+                yield message.quarantined("no_birth", "values without the birth that names them")
+            return
+        yield self._batch(message, edge_node, channels, identity)
+
+    def _identity(self, payload: Payload, edge_node: EdgeNode) -> BatchIdentity | None:
+        batch = _integer(payload, uplink.BATCH)
+        epoch = _integer(payload, uplink.EPOCH)
+        epoch = edge_node.epoch if epoch is None else epoch
+        if batch is None or epoch is None or max(batch, epoch) > BATCH_MAX:
+            return None
+        return BatchIdentity(edge_node.gateway_id, epoch, batch)
+
+    def _batch(
+        self, message: _Message, edge_node: EdgeNode, metrics: list[Metric], identity: BatchIdentity | None
+    ) -> BatchReceived:
+        rows: list[tuple[int, int, float, int, bool]] = []
+        refused: list[Quarantined] = []
+        for metric in metrics:
+            born = _born(metric, edge_node)
+            assert born is not None  # checked for data, and a birth's own metrics have just been learnt
+            if isinstance(born.channel, Unresolved):
+                refused.append(message.quarantined(born.channel.reason, born.channel.detail, metric))
+                continue
+            row = _row(metric, born, born.channel, message)
+            if isinstance(row, str):
+                refused.append(message.quarantined("wrong_type", f"{born.name}: {row}", metric))
+            else:
+                rows.append(row)
+        return BatchReceived(identity, _record(rows, identity, message.received_ns), tuple(refused))
+
+    # --- sequence and rebirth ----------------------------------------------------------------------------------
+
+    def _check_seq(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
+        seq = message.payload.seq
+        expected = None if edge_node.seq is None else (edge_node.seq + 1) % SEQ_MODULUS
+        edge_node.seq = seq
+        if seq is None or (expected is not None and seq != expected):
+            yield from self._ask_rebirth(edge_node, message.received_ns)
+
+    def _ask_rebirth(self, edge_node: EdgeNode, now_ns: int) -> Iterable[Effect]:
+        asked_ns = edge_node.rebirth_asked_ns
+        if asked_ns is not None and now_ns - asked_ns < edge_node.rebirth_back_off_ns:
+            return
+        if asked_ns is not None:
+            edge_node.rebirth_back_off_ns = min(2 * edge_node.rebirth_back_off_ns, REBIRTH_BACK_OFF_MAX_NS)
+        edge_node.rebirth_asked_ns = now_ns
+        metric = Metric(name=REBIRTH, timestamp_ms=_ms(now_ns), datatype=DataType.BOOLEAN, value=True)
+        yield command(edge_node, [metric], now_ns)
+
+
+def command(edge_node: EdgeNode, metrics: list[Metric], now_ns: int) -> CommandDue:
+    """An NCMD to an edge node."""
+    topic = Topic(MessageType.NCMD, edge_node.district_id, edge_node.gateway_id)
+    return CommandDue(str(topic), encode_payload(Payload(timestamp_ms=_ms(now_ns), metrics=metrics)))
+
+
+def acknowledgement(edge_node: EdgeNode, epoch: int, ranges: RangeSet, now_ns: int) -> CommandDue:
+    """The NCMD that lets an agent delete batches: they are durably stored."""
+    return _ranges_command(edge_node, uplink.ACK_EPOCH, uplink.ACK_RANGES, epoch, ranges, now_ns)
+
+
+def resend_request(edge_node: EdgeNode, epoch: int, ranges: RangeSet, now_ns: int) -> CommandDue:
+    """The NCMD that asks an agent for missing batches."""
+    return _ranges_command(edge_node, uplink.RESEND_EPOCH, uplink.RESEND_RANGES, epoch, ranges, now_ns)
+
+
+def _ranges_command(
+    edge_node: EdgeNode, epoch_name: str, ranges_name: str, epoch: int, ranges: RangeSet, now_ns: int
+) -> CommandDue:
+    time_ms = _ms(now_ns)
+    flat = ranges.flatten()
+    return command(
+        edge_node,
+        [
+            Metric(name=epoch_name, timestamp_ms=time_ms, datatype=DataType.UINT64, value=epoch),
+            Metric(name=ranges_name, timestamp_ms=time_ms, datatype=DataType.UINT64_ARRAY, value=flat),
+        ],
+        now_ns,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    topic: Topic
+    topic_name: str
+    payload: Payload
+    payload_bytes: bytes
+    received_ns: int
+
+    @property
+    def bus_id(self) -> str:
+        assert self.topic.device_id is not None  # only asked for D messages
+        return self.topic.device_id
+
+    def quarantined(self, reason: str, detail: str, metric: Metric | None = None) -> Quarantined:
+        if metric is None:
+            return Quarantined(self.received_ns, self.topic_name, reason, detail, self.payload_bytes)
+        try:
+            refused = encode_payload(Payload(timestamp_ms=self.payload.timestamp_ms, metrics=[metric]))
+        except PayloadError:
+            refused = self.payload_bytes
+        return Quarantined(self.received_ns, self.topic_name, reason, detail, refused)
+
+
+def _ms(time_ns: int) -> int:
+    return time_ns // NANOSECONDS_PER_MILLISECOND
+
+
+def _is_of_sparkplug(metric: Metric) -> bool:
+    """Whether a metric is the protocol's own: bdSeq, node control, uplink bookkeeping."""
+    name = metric.name
+    return name is not None and (name == BD_SEQ or name.startswith(("Node Control/", "Device Control/", "Uplink/")))
+
+
+def _born(metric: Metric, edge_node: EdgeNode) -> BornMetric | None:
+    if metric.alias is not None and metric.alias in edge_node.aliases:
+        return edge_node.aliases[metric.alias]
+    return edge_node.names.get(metric.name) if metric.name is not None else None
+
+
+def _integer(payload: Payload, name: str) -> int | None:
+    for metric in payload.metrics:
+        if metric.name == name and isinstance(metric.value, int) and not isinstance(metric.value, bool):
+            return metric.value
+    return None
+
+
+def _lost_batches(payload: Payload, gateway_id: str) -> Iterable[Effect]:
+    epoch = _integer(payload, uplink.LOST_EPOCH)
+    for metric in payload.metrics:
+        if epoch is not None and metric.name == uplink.LOST_RANGES and isinstance(metric.value, list):
+            try:
+                ranges = tuple(RangeSet.from_flat(metric.value))
+            except PayloadError:
+                continue
+            yield BatchesLost(gateway_id, epoch, ranges)
+
+
+def _row(
+    metric: Metric, born: BornMetric, channel_id: int, message: _Message
+) -> tuple[int, int, float, int, bool] | str:
+    """The reading as a row (channel_id, phenomenon_ns, value, reason, is_historical), or why it is none."""
+    if metric.fault is not None:
+        return metric.fault
+    if born.datatype not in VALUE_TYPES:
+        return f"a {born.datatype.name} is no value of a channel"
+    time_ms = metric.timestamp_ms if metric.timestamp_ms is not None else message.payload.timestamp_ms
+    if time_ms is None:
+        return "neither the metric nor the payload has a timestamp"
+    if time_ms > np.iinfo(np.int64).max // NANOSECONDS_PER_MILLISECOND:
+        return f"timestamp {time_ms} ms is no time"
+    reason = _reason(metric.properties)
+    value = np.nan if metric.value is None else float(metric.value)  # type: ignore[arg-type]  # VALUE_TYPES are numbers
+    if level_of(reason) is not Level.BAD and not np.isfinite(value):
+        reason = Reason.NO_ANSWER if metric.value is None else Reason.NOT_A_NUMBER
+    return channel_id, time_ms * NANOSECONDS_PER_MILLISECOND, value, int(reason), metric.is_historical
+
+
+def _reason(properties: Mapping[str, Property]) -> Reason:
+    if not properties:
+        return Reason.OK
+    quality = properties.get("Quality")
+    reason = properties.get("Reason")
+    return reason_of_sparkplug(
+        quality.value if quality is not None and isinstance(quality.value, int) else None,
+        reason.value if reason is not None and isinstance(reason.value, str) else None,
+    )
+
+
+def _record(rows: list[tuple[int, int, float, int, bool]], identity: BatchIdentity | None, received_ns: int) -> Record:
+    columns: tuple[tuple[object, ...], ...] = tuple(zip(*rows, strict=True)) if rows else ((), (), (), (), ())
+    return Record(
+        channel_id=np.array(columns[0], dtype=np.uint32),
+        phenomenon_ns=np.array(columns[1], dtype=np.int64),
+        received_ns=np.full(len(rows), received_ns, dtype=np.int64),
+        value=np.array(columns[2], dtype=np.float64),
+        reason=np.array(columns[3], dtype=np.uint8),
+        is_historical=np.array(columns[4], dtype=np.bool_),
+        batch_index=np.zeros(len(rows), dtype=np.int32),
+        batches=(identity,),
+    )

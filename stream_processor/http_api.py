@@ -1,0 +1,94 @@
+"""The read API (shell: HTTP). Every route needs a bearer token with the permission `read`; `/healthz` alone is open."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+
+from contracts.access import Permission, Principal, authenticate
+from contracts.observation import NANOSECONDS_PER_SECOND
+from contracts.query import CompletenessRow, LatestPage, PipelineHealth, QuarantinePage, Trend
+from stream_processor.change_signal import ChangeSignal
+from stream_processor.duckdb_store import DuckdbStore
+from stream_processor.gap_ledger import GapLedger
+from stream_processor.latest_table import LatestTable
+
+LONG_POLL_MAX_S = 30.0
+TREND_DEFAULT_NS = 600 * NANOSECONDS_PER_SECOND
+INT64_MAX = 2**63 - 1
+
+WaitS = Annotated[float, Query(ge=0.0, le=LONG_POLL_MAX_S)]
+TimeNsQuery = Annotated[int | None, Query(ge=0, le=INT64_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadModel:
+    """What the API shows."""
+
+    store: DuckdbStore
+    latest: LatestTable
+    latest_changed: ChangeSignal
+    ledger: GapLedger
+    health: Callable[[], PipelineHealth]
+    is_stopping: Callable[[], bool]
+
+
+def build_api(model: ReadModel, principals: tuple[Principal, ...]) -> FastAPI:
+    """Builds the application."""
+    api = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    reader = [Depends(_reader_check(principals))]
+
+    @api.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @api.get("/v1/latest", dependencies=reader)
+    async def latest(changed_after: Annotated[int, Query(ge=0)] = 0, wait_s: WaitS = 0.0) -> LatestPage:
+        # A client of an earlier process knows a revision that is not ours: it gets everything.
+        known = changed_after if changed_after <= model.latest.revision else 0
+        await model.latest_changed.wait_until(lambda: model.latest.revision > known or model.is_stopping(), wait_s)
+        return model.latest.page(known)
+
+    @api.get("/v1/channels/{channel_id}/trend", dependencies=reader)
+    async def trend(
+        channel_id: int,
+        from_ns: TimeNsQuery = None,
+        to_ns: TimeNsQuery = None,
+        buckets: Annotated[int, Query(ge=1, le=5_000)] = 600,
+    ) -> Trend:
+        until_ns = time.time_ns() if to_ns is None else to_ns
+        since_ns = until_ns - TREND_DEFAULT_NS if from_ns is None else from_ns
+        if since_ns >= until_ns:
+            raise HTTPException(422, f"from_ns {since_ns} is not before to_ns {until_ns}")
+        bucket_ns = max(1, -(-(until_ns - since_ns) // buckets))
+        return await asyncio.to_thread(model.store.trend, channel_id, since_ns, until_ns, bucket_ns)
+
+    @api.get("/v1/completeness", dependencies=reader)
+    async def completeness() -> list[CompletenessRow]:
+        return list(model.ledger.rows())
+
+    @api.get("/v1/quarantine", dependencies=reader)
+    async def quarantine() -> QuarantinePage:
+        return await asyncio.to_thread(model.store.quarantine_page)
+
+    @api.get("/v1/health", dependencies=reader)
+    async def health() -> PipelineHealth:
+        return await asyncio.to_thread(model.health)
+
+    return api
+
+
+def _reader_check(principals: tuple[Principal, ...]) -> Callable[[Request], None]:
+    def check_reader(request: Request) -> None:
+        principal = authenticate(request.headers.get("Authorization"), principals)
+        if principal is None:
+            raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
+        if not principal.may(Permission.READ):
+            raise HTTPException(403, f"{principal.name} may not read")
+
+    return check_reader

@@ -1,0 +1,127 @@
+"""The last observation of every channel, with the last good one beside it; what the console shows.
+
+Columns over the pipeline's rows. Every change gets a new revision, so that a reader can ask for what changed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from contracts.quality import Reason, level_of
+from contracts.query import ChannelLatest, LatestPage
+from contracts.record import Floats, Int64s, Record, UInt8s, UInt32s
+from stream_processor.detectors.contract import Rows
+from stream_processor.pipeline.pipeline import Scored
+from stream_processor.pipeline.quality_control import is_bad
+
+
+class LatestTable:
+    """Last values by channel row."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self._channel_id: UInt32s = np.zeros(0, dtype=np.uint32)
+        self._changed: Int64s = np.zeros(0, dtype=np.int64)
+        self._seen_ns: Int64s = np.zeros(0, dtype=np.int64)
+        self._phenomenon_ns: Int64s = np.zeros(0, dtype=np.int64)
+        self._received_ns: Int64s = np.zeros(0, dtype=np.int64)
+        self._value: Floats = np.zeros(0)
+        self._reason: UInt8s = np.zeros(0, dtype=np.uint8)
+        self._score: Floats = np.zeros(0)
+        self._good_value: Floats = np.zeros(0)
+        self._good_ns: Int64s = np.zeros(0, dtype=np.int64)
+
+    def grow(self, channel_ids: UInt32s) -> None:
+        """New rows: nothing was heard of them yet."""
+        added = len(channel_ids) - len(self._channel_id)
+        self._channel_id = channel_ids.copy()
+        if added == 0:
+            return
+        zeros = np.zeros(added, dtype=np.int64)
+        empty = np.full(added, np.nan)
+        self._changed = np.concatenate([self._changed, zeros])
+        self._seen_ns = np.concatenate([self._seen_ns, zeros])
+        self._phenomenon_ns = np.concatenate([self._phenomenon_ns, zeros])
+        self._received_ns = np.concatenate([self._received_ns, zeros])
+        self._value = np.concatenate([self._value, empty])
+        self._reason = np.concatenate([self._reason, np.full(added, Reason.STALE, dtype=np.uint8)])
+        self._score = np.concatenate([self._score, empty])
+        self._good_value = np.concatenate([self._good_value, empty])
+        self._good_ns = np.concatenate([self._good_ns, zeros])
+
+    def restore_good(self, rows: Rows, values: Floats, phenomenon_ns: Int64s) -> None:
+        """After a restart: the last good values of the store. What is current is not known until it is heard."""
+        self._good_value[rows] = values
+        self._good_ns[rows] = phenomenon_ns
+
+    def take(self, record: Record, scored: Scored) -> None:
+        """Takes a record; a late reading is a last value only where nothing newer is known.
+
+        Newer is by phenomenon time, but never later than received: one reading from the future (a clock that was wrong)
+        must not hold up the true ones that follow.
+        """
+        seen_ns = np.minimum(record.phenomenon_ns, record.received_ns)
+        picked = np.flatnonzero(seen_ns > self._seen_ns[scored.row])
+        if len(picked) == 0:
+            return
+        # In order of time, so that of several readings of a channel the newest is written last.
+        picked = picked[np.argsort(seen_ns[picked], kind="stable")]
+        rows = scored.row[picked]
+        self._seen_ns[rows] = seen_ns[picked]
+        self._phenomenon_ns[rows] = record.phenomenon_ns[picked]
+        self._received_ns[rows] = record.received_ns[picked]
+        self._value[rows] = record.value[picked]
+        self._reason[rows] = scored.reason[picked]
+        self._score[rows] = scored.score_ewma_z[picked]
+        good = picked[~is_bad(scored.reason[picked])]
+        self._good_value[scored.row[good]] = record.value[good]
+        self._good_ns[scored.row[good]] = record.phenomenon_ns[good]
+        self._mark_changed(rows)
+
+    def take_lost(self, rows: Rows, reason: Reason, time_ns: int) -> None:
+        """Nobody speaks for these channels any more."""
+        rows = rows[self._seen_ns[rows] <= time_ns]
+        self._seen_ns[rows] = time_ns
+        self._phenomenon_ns[rows] = time_ns
+        self._received_ns[rows] = time_ns
+        self._value[rows] = np.nan
+        self._reason[rows] = reason
+        self._score[rows] = np.nan
+        self._mark_changed(rows)
+
+    def page(self, changed_after: int) -> LatestPage:
+        """All channels that changed after a revision and were ever heard of."""
+        rows = np.flatnonzero(self._changed > changed_after)
+        return LatestPage(revision=self.revision, channels=[self._row(int(row)) for row in rows])
+
+    def _mark_changed(self, rows: Rows) -> None:
+        if len(rows):
+            self.revision += 1
+            self._changed[rows] = self.revision
+
+    def _row(self, row: int) -> ChannelLatest:
+        reason = Reason(int(self._reason[row]))
+        good_ns = int(self._good_ns[row])
+        return ChannelLatest(
+            channel_id=int(self._channel_id[row]),
+            phenomenon_ns=int(self._phenomenon_ns[row]),
+            received_ns=int(self._received_ns[row]),
+            value=_finite(self._value[row]),
+            level=level_of(reason),
+            reason=reason.wire_name,
+            score_ewma_z=_finite(self._score[row]),
+            last_good_value=_finite(self._good_value[row]) if good_ns else None,
+            last_good_ns=good_ns or None,
+        )
+
+
+def rows_of(channel_ids: Iterable[int], row_of_channel: dict[int, int]) -> Rows:
+    """The rows of those channels that have one."""
+    rows = [row_of_channel[channel_id] for channel_id in channel_ids if channel_id in row_of_channel]
+    return np.array(rows, dtype=np.intp)
+
+
+def _finite(number: np.float64) -> float | None:
+    return float(number) if np.isfinite(number) else None

@@ -1,0 +1,1 @@
+"""The pipeline: quality control → scores → alarm conditions, pure functions over columns."""

@@ -1,0 +1,242 @@
+"""Threshold conditions with deadband, on-delay and off-delay, on event time (ISA-18.2, IEC 62682 clause 10).
+
+A condition has two lanes, each with its own state: *live* readings raise and return alarms; *history* (readings that
+arrived late) gives events that inform and page nobody. Bad readings change nothing: a broken sensor neither raises
+nor ends an alarm.
+
+`step` is the whole life of one condition for one reading. `Conditions.evaluate` finds the few readings of a record
+that can change anything with columns, then steps those one by one in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from contracts.alarm import ConditionDefinition, ConditionEvent, ConditionInput, ConditionState, Direction
+from contracts.observation import NANOSECONDS_PER_SECOND
+from contracts.record import Bools, Floats, Int64s
+from stream_processor.detectors.contract import Rows
+from stream_processor.fleet_index import ChannelContext
+
+NEVER: Final = -1
+"""No delay is running."""
+
+
+class LaneState(NamedTuple):
+    """State of one lane of a condition."""
+
+    is_active: bool = False
+    since_ns: int = NEVER
+    """Phenomenon time from which the change that an on-delay or off-delay still holds back has lasted; NEVER if
+    none."""
+
+
+def step(
+    definition: ConditionDefinition, lane: LaneState, value: float, phenomenon_ns: int
+) -> tuple[LaneState, ConditionState | None]:
+    """One good reading: the lane's next state, and the change of the condition if there is one."""
+    sign = 1.0 if definition.direction is Direction.ABOVE else -1.0
+    excess = sign * (value - definition.set_point)
+    if lane.is_active:
+        is_back = excess < 0.0 if definition.deadband == 0.0 else excess <= -definition.deadband
+        wants_change, delay_s = is_back, definition.off_delay_s
+    else:
+        wants_change, delay_s = excess >= 0.0, definition.on_delay_s
+    if not wants_change:
+        return LaneState(lane.is_active, NEVER), None
+    since_ns = phenomenon_ns if lane.since_ns == NEVER else min(lane.since_ns, phenomenon_ns)
+    if phenomenon_ns - since_ns < delay_s * NANOSECONDS_PER_SECOND:
+        return LaneState(lane.is_active, since_ns), None
+    changed = ConditionState.NORMAL if lane.is_active else ConditionState.ACTIVE
+    return LaneState(not lane.is_active, NEVER), changed
+
+
+class ConditionKey(NamedTuple):
+    """A lane of a condition."""
+
+    condition_id: str
+    is_historical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Good readings of a record as columns: what conditions look at."""
+
+    row: Rows
+    phenomenon_ns: Int64s
+    value: Floats
+    score_ewma_z: Floats
+    """NaN in warm-up."""
+    is_late: Bools
+
+
+class Conditions:
+    """All conditions of a fleet and their lanes."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[ConditionKey, LaneState] = {}
+        """Only lanes that are active or have a delay running."""
+        self._by_row: dict[int, list[ConditionDefinition]] = {}
+        self._definitions: dict[str, ConditionDefinition] = {}
+        self._row_of_channel: Mapping[int, int] = {}
+        self._watched = np.zeros(0, dtype=np.bool_)
+        self._bounds = {kind: _Bounds.none(0) for kind in ConditionInput}
+
+    def take_definitions(
+        self, definitions: Iterable[ConditionDefinition], row_of_channel: Mapping[int, int], channel_count: int
+    ) -> None:
+        """A new fleet revision. Lanes of conditions that stay keep their state."""
+        self._by_row = {}
+        self._definitions = {definition.condition_id: definition for definition in definitions}
+        self._bounds = {kind: _Bounds.none(channel_count) for kind in ConditionInput}
+        for definition in self._definitions.values():
+            row = row_of_channel[definition.channel_id]
+            self._by_row.setdefault(row, []).append(definition)
+            self._bounds[definition.input].include(row, definition)
+        self._row_of_channel = row_of_channel
+        self._watched = np.zeros(channel_count, dtype=np.bool_)
+        self.restore_lanes(self.lanes)
+
+    def restore_lanes(self, lanes: Mapping[ConditionKey, LaneState]) -> None:
+        """Sets all lanes; those of conditions that are not defined (any more) are left out."""
+        self.lanes = {key: lane for key, lane in lanes.items() if key.condition_id in self._definitions}
+        self._watched[:] = False
+        for key in self.lanes:
+            self._watched[self._row_of_channel[self._definitions[key.condition_id].channel_id]] = True
+
+    def evaluate(
+        self, readings: Readings, contexts: Mapping[int, ChannelContext], detected_ns: int
+    ) -> tuple[list[ConditionEvent], set[ConditionKey]]:
+        """Steps the conditions of these readings.
+
+        Returns:
+            The events, and the lanes that changed and must be kept.
+        """
+        events: list[ConditionEvent] = []
+        changed: set[ConditionKey] = set()
+        if not self._by_row or len(readings.row) == 0:
+            return events, changed
+        for index in self._candidates(readings):
+            row = int(readings.row[index])
+            self._step_reading(readings, int(index), row, contexts, detected_ns, events, changed)
+        return events, changed
+
+    def _candidates(self, readings: Readings) -> Rows:
+        """Positions whose channel stands beyond a set-point, or has a lane that is active or waiting."""
+        interesting = self._watched[readings.row]
+        interesting |= self._bounds[ConditionInput.VALUE].is_beyond(readings.row, readings.value)
+        interesting |= self._bounds[ConditionInput.SCORE_EWMA_Z].is_beyond(readings.row, readings.score_ewma_z)
+        if interesting.any():
+            # A channel that becomes interesting stays so for its later readings in the same record.
+            rows = np.zeros(len(self._watched), dtype=np.bool_)
+            rows[readings.row[interesting]] = True
+            interesting = rows[readings.row]
+        return np.flatnonzero(interesting)
+
+    def _step_reading(
+        self,
+        readings: Readings,
+        index: int,
+        row: int,
+        contexts: Mapping[int, ChannelContext],
+        detected_ns: int,
+        events: list[ConditionEvent],
+        changed: set[ConditionKey],
+    ) -> None:
+        is_late = bool(readings.is_late[index])
+        for definition in self._by_row.get(row, ()):
+            is_value = definition.input is ConditionInput.VALUE
+            input_value = float((readings.value if is_value else readings.score_ewma_z)[index])
+            if np.isnan(input_value):
+                continue
+            key = ConditionKey(definition.condition_id, is_late)
+            before = self.lanes.get(key, LaneState())
+            phenomenon_ns = int(readings.phenomenon_ns[index])
+            after, change = step(definition, before, input_value, phenomenon_ns)
+            if after != before:
+                changed.add(key)
+                self._keep(key, row, after)
+            if change is not None:
+                value = float(readings.value[index])
+                context = contexts[definition.channel_id]
+                events.append(
+                    _event(definition, context, change, phenomenon_ns, detected_ns, is_late, value, input_value)
+                )
+
+    def _keep(self, key: ConditionKey, row: int, lane: LaneState) -> None:
+        if lane == LaneState():
+            self.lanes.pop(key, None)
+        else:
+            self.lanes[key] = lane
+        names = (definition.condition_id for definition in self._by_row[row])
+        self._watched[row] = any(
+            ConditionKey(name, is_historical) in self.lanes for name in names for is_historical in (False, True)
+        )
+
+
+@dataclass(slots=True)
+class _Bounds:
+    """Per channel the nearest set-points of one input: nothing between them can change an idle condition."""
+
+    above: Floats
+    below: Floats
+
+    @classmethod
+    def none(cls, channel_count: int) -> _Bounds:
+        return cls(np.full(channel_count, np.inf), np.full(channel_count, -np.inf))
+
+    def include(self, row: int, definition: ConditionDefinition) -> None:
+        if definition.direction is Direction.ABOVE:
+            self.above[row] = min(self.above[row], definition.set_point)
+        else:
+            self.below[row] = max(self.below[row], definition.set_point)
+
+    def is_beyond(self, rows: Rows, values: Floats) -> Bools:
+        with np.errstate(invalid="ignore"):
+            beyond: Bools = (values >= self.above[rows]) | (values <= self.below[rows])
+        return beyond
+
+
+def event_id_of(condition_id: str, state: ConditionState, phenomenon_ns: int, *, is_historical: bool) -> str:
+    """The same event has the same id, however often it is detected or told."""
+    text = f"{condition_id}|{state}|{phenomenon_ns}|{int(is_historical)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _event(
+    definition: ConditionDefinition,
+    context: ChannelContext,
+    state: ConditionState,
+    phenomenon_ns: int,
+    detected_ns: int,
+    is_historical: bool,
+    value: float,
+    input_value: float,
+) -> ConditionEvent:
+    return ConditionEvent(
+        event_id=event_id_of(definition.condition_id, state, phenomenon_ns, is_historical=is_historical),
+        condition_id=definition.condition_id,
+        channel_id=definition.channel_id,
+        state=state,
+        phenomenon_ns=phenomenon_ns,
+        detected_ns=detected_ns,
+        is_historical=is_historical,
+        value=value,
+        input=definition.input,
+        input_value=input_value,
+        set_point=definition.set_point,
+        priority=definition.priority,
+        colour=definition.colour,
+        title=definition.title,
+        gateway_id=context.node.gateway_id,
+        node_id=context.node.node_id,
+        site_id=context.site.site_id,
+        district_id=context.site.district_id,
+        quantity=context.channel.quantity,
+        unit=context.quantity.unit,
+    )

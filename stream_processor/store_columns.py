@@ -1,0 +1,123 @@
+"""Columns of the store as Arrow tables, and ranges of batches: what goes into SQL and comes out of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from contracts.fleet import FleetSnapshot
+from contracts.quality import REASONS
+from contracts.quantity import QUANTITIES
+from contracts.record import Bools, Floats, Record, UInt8s, UInt32s
+from contracts.uplink import BatchIdentity
+from stream_processor.host_session import BatchesLost, Quarantined
+from stream_processor.pipeline.pipeline import Scored
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+BatchRange = tuple[str, int, int, int]
+"""gateway_id, epoch, first batch, last batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one commit makes durable."""
+
+    record: Record
+    scored: Scored
+    batches: Sequence[BatchIdentity]
+    quarantined: Sequence[Quarantined] = ()
+    lost: Sequence[BatchesLost] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHistory:
+    """Readings of one commit, to replay."""
+
+    channel_id: UInt32s
+    value: Floats
+    reason: UInt8s
+    is_late: Bools
+
+
+def coalesce(batches: Iterable[BatchIdentity]) -> list[BatchRange]:
+    """Batch identities as ranges (gateway, epoch, first, last)."""
+    return merge_ranges([(*identity, identity.batch) for identity in sorted(set(batches))])
+
+
+def merge_ranges(rows: Iterable[BatchRange]) -> list[BatchRange]:
+    """Merges adjacent and overlapping ranges; `rows` are in order."""
+    merged: list[BatchRange] = []
+    for gateway_id, epoch, first, last in rows:
+        if merged and merged[-1][:2] == (gateway_id, epoch) and first <= merged[-1][3] + 1:
+            merged[-1] = (gateway_id, epoch, merged[-1][2], max(last, merged[-1][3]))
+        else:
+            merged.append((gateway_id, epoch, first, last))
+    return merged
+
+
+def observation_table(seq: int, commit: Commit) -> pa.Table:
+    """Rows of table `observation`: NaN becomes NULL, batch positions become identities."""
+    record, scored = commit.record, commit.scored
+    count = len(record)
+    gateways = pa.array([None if batch is None else batch.gateway_id for batch in record.batches], pa.string())
+    epochs = pa.array([None if batch is None else batch.epoch for batch in record.batches], pa.uint64())
+    numbers = pa.array([None if batch is None else batch.batch for batch in record.batches], pa.uint64())
+    index = pa.array(record.batch_index)
+    return pa.table(
+        {
+            "commit_seq": np.full(count, seq, dtype=np.int64),
+            "channel_id": record.channel_id,
+            "phenomenon_ns": record.phenomenon_ns,
+            "received_ns": record.received_ns,
+            "value": pa.array(record.value, mask=~np.isfinite(record.value)),
+            "reason": scored.reason,
+            "score_ewma_z": pa.array(scored.score_ewma_z, mask=~np.isfinite(scored.score_ewma_z)),
+            "is_late": pa.array(scored.is_late),
+            "gateway_id": gateways.take(index),
+            "epoch": epochs.take(index),
+            "batch": numbers.take(index),
+        }
+    )
+
+
+def channel_contexts(fleet: FleetSnapshot) -> pa.Table:
+    """What each channel belongs to: the provenance columns of the Parquet files."""
+    nodes = {node.node_id: node for node in fleet.nodes}
+    sites = {site.site_id: site for site in fleet.sites}
+    of_channel = [
+        (channel, nodes[channel.node_id], sites[nodes[channel.node_id].site_id]) for channel in fleet.channels
+    ]
+    return pa.table(
+        {
+            "channel_id": pa.array([channel.channel_id for channel, _, _ in of_channel], pa.uint32()),
+            "node_id": pa.array([node.node_id for _, node, _ in of_channel], pa.string()),
+            "site_id": pa.array([site.site_id for _, _, site in of_channel], pa.string()),
+            "district_id": pa.array([site.district_id for _, _, site in of_channel], pa.string()),
+            "domain": pa.array([str(site.domain) for _, _, site in of_channel], pa.string()),
+            "quantity": pa.array([channel.quantity for channel, _, _ in of_channel], pa.string()),
+            "unit": pa.array([QUANTITIES[channel.quantity].unit for channel, _, _ in of_channel], pa.string()),
+        }
+    )
+
+
+def reason_rows() -> pa.Table:
+    """The table of quality reasons: code, name, level."""
+    return pa.table(
+        {
+            "code": pa.array([int(reason) for reason in REASONS], pa.uint8()),
+            "name": pa.array([reason.wire_name for reason in REASONS], pa.string()),
+            "quality": pa.array([str(row.level) for row in REASONS.values()], pa.string()),
+        }
+    )
+
+
+def numpy_column(table: pa.Table, column: str, dtype: type[_Scalar]) -> NDArray[_Scalar]:
+    """A column of an answer as a numpy array; NULL becomes NaN in a column of floats."""
+    values = table.column(column).to_numpy(zero_copy_only=False) if table.num_rows else np.zeros(0)
+    return np.asarray(values).astype(dtype)
