@@ -318,7 +318,7 @@ class DuckdbStore:
 
     def _arrow(self, query: str, values: list[object]) -> pa.Table:
         with self.cursor() as cursor:
-            return cursor.execute(query, values).to_arrow_table()
+            return cursor.sql(query, params=values).to_arrow_table()
 
 
 def _quarantine(cursor: duckdb.DuckDBPyConnection, bad: Quarantined) -> None:

@@ -411,8 +411,10 @@ def _row(
         return "neither the metric nor the payload has a timestamp"
     if time_ms > np.iinfo(np.int64).max // NANOSECONDS_PER_MILLISECOND:
         return f"timestamp {time_ms} ms is no time"
+    if not isinstance(metric.value, int | float | None):
+        return f"a {born.datatype.name} came as {metric.value!r:.40}"
     reason = _reason(metric.properties)
-    value = np.nan if metric.value is None else float(metric.value)  # type: ignore[arg-type]  # VALUE_TYPES are numbers
+    value = np.nan if metric.value is None else float(metric.value)
     if level_of(reason) is not Level.BAD and not np.isfinite(value):
         reason = Reason.NO_ANSWER if metric.value is None else Reason.NOT_A_NUMBER
     return channel_id, time_ms * NANOSECONDS_PER_MILLISECOND, value, int(reason), metric.is_historical
