@@ -1,0 +1,159 @@
+"""The tables of the registry's SQLite file, and the statements that write and read its records. Pure.
+
+One table a kind of record, with foreign keys. `registry` has one row: the fleet's revision, which grows with every
+change, and the counter of channel numbers. Triggers refuse to delete or renumber a channel, to turn a counter back,
+and to change the audit log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from device_registry.audit import Kind
+
+SCHEMA_VERSION: Final = 1
+SCHEMA: Final = """
+CREATE TABLE registry (
+    one             INTEGER PRIMARY KEY CHECK (one = 1),
+    revision        INTEGER NOT NULL,
+    next_channel_id INTEGER NOT NULL
+) STRICT;
+INSERT INTO registry VALUES (1, 0, 1);
+CREATE TRIGGER registry_only_grows BEFORE UPDATE ON registry
+    WHEN NEW.revision < OLD.revision OR NEW.next_channel_id < OLD.next_channel_id
+    BEGIN SELECT RAISE(ABORT, 'revision and channel numbers only grow'); END;
+CREATE TRIGGER registry_is_kept BEFORE DELETE ON registry
+    BEGIN SELECT RAISE(ABORT, 'revision and channel numbers only grow'); END;
+
+CREATE TABLE district (
+    district_id TEXT PRIMARY KEY,
+    name        TEXT NOT NULL
+) STRICT;
+CREATE TABLE site (
+    site_id     TEXT PRIMARY KEY,
+    district_id TEXT NOT NULL REFERENCES district,
+    domain      TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    latitude    REAL NOT NULL,
+    longitude   REAL NOT NULL
+) STRICT;
+CREATE TABLE gateway (
+    gateway_id  TEXT PRIMARY KEY,
+    district_id TEXT NOT NULL REFERENCES district,
+    name        TEXT NOT NULL
+) STRICT;
+CREATE TABLE node (
+    node_id     TEXT PRIMARY KEY,
+    gateway_id  TEXT NOT NULL REFERENCES gateway,
+    bus_id      TEXT NOT NULL,
+    site_id     TEXT NOT NULL REFERENCES site,
+    model       TEXT NOT NULL,
+    state       TEXT NOT NULL,
+    latitude    REAL,
+    longitude   REAL
+) STRICT;
+CREATE TABLE channel (
+    channel_id  INTEGER PRIMARY KEY CHECK (channel_id BETWEEN 1 AND 4294967295),
+    node_id     TEXT NOT NULL REFERENCES node,
+    quantity    TEXT NOT NULL,
+    is_retired  INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (node_id, quantity)
+) STRICT;
+CREATE TRIGGER channel_is_kept BEFORE DELETE ON channel
+    BEGIN SELECT RAISE(ABORT, 'a channel keeps its number for ever'); END;
+CREATE TRIGGER channel_keeps_its_number BEFORE UPDATE OF channel_id, node_id, quantity ON channel
+    BEGIN SELECT RAISE(ABORT, 'a channel keeps its number for ever'); END;
+CREATE TRIGGER channel_is_not_replaced BEFORE INSERT ON channel
+    WHEN EXISTS (SELECT 1 FROM channel WHERE channel_id = NEW.channel_id
+                 OR (node_id = NEW.node_id AND quantity = NEW.quantity))
+    BEGIN SELECT RAISE(ABORT, 'a channel keeps its number for ever'); END;
+CREATE VIEW live_channel AS
+    SELECT channel_id, node_id, quantity FROM channel JOIN node USING (node_id)
+    WHERE NOT is_retired AND state <> 'retired';
+
+CREATE TABLE condition (
+    condition_id TEXT PRIMARY KEY,
+    channel_id   INTEGER NOT NULL REFERENCES channel,
+    input        TEXT NOT NULL,
+    direction    TEXT NOT NULL,
+    set_point    REAL NOT NULL,
+    deadband     REAL NOT NULL,
+    on_delay_s   REAL NOT NULL,
+    off_delay_s  REAL NOT NULL,
+    priority     INTEGER NOT NULL,
+    colour       TEXT NOT NULL,
+    title        TEXT NOT NULL
+) STRICT;
+CREATE INDEX site_of_district ON site (district_id);
+CREATE INDEX gateway_of_district ON gateway (district_id);
+CREATE INDEX node_of_gateway ON node (gateway_id);
+CREATE INDEX node_of_site ON node (site_id);
+CREATE INDEX condition_of_channel ON condition (channel_id);
+
+CREATE TABLE audit (
+    entry_id    INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ns     INTEGER NOT NULL,
+    "by"        TEXT NOT NULL,
+    revision    INTEGER NOT NULL,
+    action      TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    key         TEXT NOT NULL,
+    detail      TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER audit_is_never_shortened BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER audit_is_never_replaced BEFORE INSERT ON audit
+    WHEN EXISTS (SELECT 1 FROM audit WHERE entry_id = NEW.entry_id)
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+"""
+
+UPSERTS: Final[Mapping[Kind, str]] = MappingProxyType(
+    {
+        Kind.DISTRICT: "INSERT INTO district VALUES (:district_id, :name)"
+        " ON CONFLICT (district_id) DO UPDATE SET name = excluded.name",
+        Kind.SITE: "INSERT INTO site VALUES (:site_id, :district_id, :domain, :name, :latitude, :longitude)"
+        " ON CONFLICT (site_id) DO UPDATE SET district_id = excluded.district_id, domain = excluded.domain,"
+        " name = excluded.name, latitude = excluded.latitude, longitude = excluded.longitude",
+        Kind.GATEWAY: "INSERT INTO gateway VALUES (:gateway_id, :district_id, :name)"
+        " ON CONFLICT (gateway_id) DO UPDATE SET district_id = excluded.district_id, name = excluded.name",
+        Kind.NODE: "INSERT INTO node VALUES"
+        " (:node_id, :gateway_id, :bus_id, :site_id, :model, :state, :latitude, :longitude)"
+        " ON CONFLICT (node_id) DO UPDATE SET gateway_id = excluded.gateway_id, bus_id = excluded.bus_id,"
+        " site_id = excluded.site_id, model = excluded.model, state = excluded.state,"
+        " latitude = excluded.latitude, longitude = excluded.longitude",
+        Kind.CHANNEL: "INSERT INTO channel (channel_id, node_id, quantity) VALUES (:channel_id, :node_id, :quantity)",
+        Kind.CONDITION: "INSERT INTO condition VALUES (:condition_id, :channel_id, :input, :direction, :set_point,"
+        " :deadband, :on_delay_s, :off_delay_s, :priority, :colour, :title)"
+        " ON CONFLICT (condition_id) DO UPDATE SET channel_id = excluded.channel_id, input = excluded.input,"
+        " direction = excluded.direction, set_point = excluded.set_point, deadband = excluded.deadband,"
+        " on_delay_s = excluded.on_delay_s, off_delay_s = excluded.off_delay_s, priority = excluded.priority,"
+        " colour = excluded.colour, title = excluded.title",
+    }
+)
+REMOVALS: Final[Mapping[Kind, str]] = MappingProxyType(
+    {
+        Kind.DISTRICT: "DELETE FROM district WHERE district_id = :district_id",
+        Kind.SITE: "DELETE FROM site WHERE site_id = :site_id",
+        Kind.GATEWAY: "DELETE FROM gateway WHERE gateway_id = :gateway_id",
+        Kind.CONDITION: "DELETE FROM condition WHERE condition_id = :condition_id",
+    }
+)
+RETIRE_CHANNEL: Final = "UPDATE channel SET is_retired = 1 WHERE channel_id = :channel_id"
+RESTORE_CHANNEL: Final = "UPDATE channel SET is_retired = 0 WHERE channel_id = :channel_id"
+
+SNAPSHOT: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "districts": "SELECT * FROM district ORDER BY district_id",
+        "sites": "SELECT * FROM site ORDER BY site_id",
+        "gateways": "SELECT * FROM gateway ORDER BY gateway_id",
+        "nodes": "SELECT * FROM node ORDER BY node_id",
+        "channels": "SELECT * FROM live_channel ORDER BY channel_id",
+        "conditions": "SELECT * FROM condition WHERE channel_id IN (SELECT channel_id FROM live_channel)"
+        " ORDER BY condition_id",
+    }
+)
+"""What processors get: retired nodes by name only, without their channels and conditions."""

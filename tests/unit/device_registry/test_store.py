@@ -1,0 +1,260 @@
+"""The registry's file: atomic imports, channel numbers for ever, an audit log that nobody changes."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from contracts.errors import ConfigurationError
+from contracts.fleet import FleetSnapshot, LifecycleState
+from device_registry.errors import (
+    StoreUnavailableError,
+    StoreVersionError,
+    TransitionRefusedError,
+    UnknownNodeError,
+)
+from device_registry.fleet_file import parse_fleet_file
+from device_registry.store import Store
+
+GAS = ["methane_lel", "temperature"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "fleet.sqlite"
+
+
+@pytest.fixture
+def load(store, make_fleet):
+    """`load({"gas-1": ["methane_lel"]})`: imports such a fleet file."""
+
+    def load_fleet(nodes, *, retire_missing=False, **fields):
+        wanted = parse_fleet_file(make_fleet(nodes, **fields), "fleet.toml")
+        return store.import_fleet(wanted, "fleet.toml", "cli:test", 1_000, retire_missing=retire_missing)
+
+    return load_fleet
+
+
+@pytest.fixture
+def snapshot(store):
+    return lambda: FleetSnapshot.model_validate_json(store.build_snapshot().body)
+
+
+@pytest.fixture
+def numbers(snapshot):
+    return lambda: {(row.node_id, row.quantity): row.channel_id for row in snapshot().channels}
+
+
+def test_an_empty_registry_gives_an_empty_fleet(snapshot):
+    assert snapshot() == FleetSnapshot(revision=0)
+
+
+def test_the_snapshot_is_what_the_file_says(store, example, snapshot):
+    wanted = parse_fleet_file(example, "example_fleet.toml")
+    store.import_fleet(wanted, "example_fleet.toml", "cli:test", 1_000)
+    fleet = snapshot()
+    assert (fleet.revision, store.read_revision()) == (1, 1)
+    assert tuple(fleet.districts) == wanted.district
+    assert tuple(fleet.sites) == wanted.site
+    assert tuple(fleet.gateways) == wanted.gateway
+    assert fleet.nodes[0].model_dump() == wanted.node[0].model_dump(exclude={"channel"})
+    assert [(row.channel_id, row.quantity) for row in fleet.channels] == [(1, "methane_lel")]
+    told = [row.model_dump(exclude={"channel_id"}) for row in fleet.conditions]
+    assert told == [row.model_dump(exclude={"channel_id"}) for row in wanted.node[0].channel[0].condition]
+    assert {row.channel_id for row in fleet.conditions} == {1}
+
+
+def test_a_number_with_seventeen_digits_comes_back_exactly(load, snapshot):
+    load({"gas-1": GAS}, set_point=0.1 + 0.2)
+    assert snapshot().conditions[0].set_point == 0.1 + 0.2
+
+
+def test_importing_the_same_file_again_changes_nothing(load, store):
+    load({"gas-1": GAS})
+    audit = store.read_audit(100, None)
+    again = load({"gas-1": GAS})
+    assert (again.revision, again.changes) == (1, [])
+    assert store.read_audit(100, None) == audit
+
+
+def test_a_changed_set_point_is_one_change_with_before_and_after(load, store, snapshot):
+    load({"gas-1": GAS})
+    load({"gas-1": GAS}, set_point=20.0)
+    assert (snapshot().revision, snapshot().conditions[0].set_point) == (2, 20.0)
+    imported, changed = store.read_audit(2, None)
+    assert (imported.action, imported.kind, imported.key) == ("imported", "fleet", "fleet.toml")
+    assert (changed.action, changed.key, changed.by, changed.time_ns) == ("changed", "gas-1-high", "cli:test", 1_000)
+    assert changed.detail == "set_point: 25.0 → 20.0"
+
+
+def test_an_import_that_fails_half_way_keeps_nothing_of_it(load, store, path, snapshot):
+    load({"gas-1": GAS})
+    saboteur = sqlite3.connect(path)
+    saboteur.execute(
+        "CREATE TRIGGER disk_fault BEFORE INSERT ON node WHEN NEW.node_id = 'gas-3'"
+        " BEGIN SELECT RAISE(ABORT, 'disk fault'); END"
+    )
+    saboteur.close()
+    with pytest.raises(sqlite3.IntegrityError, match="disk fault"):
+        load({"gas-1": GAS, "gas-2": GAS, "gas-3": GAS})
+    assert [node.node_id for node in snapshot().nodes] == ["gas-1"]
+    assert store.read_revision() == 1
+
+
+def test_channel_numbers_stay_whatever_the_order_of_the_file(load, numbers):
+    load({"gas-1": GAS, "gas-2": ["methane_lel"]})
+    before = numbers()
+    load({"gas-0": ["methane_lel"], "gas-2": ["methane_lel"], "gas-1": ["temperature", "pressure", "methane_lel"]})
+    after = numbers()
+    assert before == {key: after[key] for key in before}
+    assert sorted(after[key] for key in after.keys() - before.keys()) == [4, 5]
+
+
+def test_a_line_lost_in_an_editor_does_not_silence_an_alarm(load, snapshot):
+    load({"gas-1": GAS, "gas-2": GAS})
+    with pytest.raises(ConfigurationError) as caught:
+        load({"gas-1": ["temperature"]})
+    assert {str(fault).partition(": is in")[0] for fault in caught.value.faults} == {
+        "$.condition: 'gas-1-high'",
+        "$.channel: 'gas-1/methane_lel'",
+        "$.node: 'gas-2'",
+    }
+    assert len(snapshot().channels) == 4
+
+
+def test_a_retired_channel_keeps_its_number_and_gets_it_back(load, numbers, store):
+    load({"gas-1": GAS})
+    load({"gas-1": ["temperature"]}, retire_missing=True)
+    assert numbers() == {("gas-1", "temperature"): 2}
+    load({"gas-1": ["temperature", "pressure"]})
+    assert numbers()["gas-1", "pressure"] == 3, "the number of a retired channel is never given again"
+    load({"gas-1": ["temperature", "pressure", "methane_lel"]})
+    assert numbers()["gas-1", "methane_lel"] == 1
+    assert "restored" in {entry.action for entry in store.read_audit(100, None)}
+
+
+def test_a_node_that_vanished_is_retired_with_its_channels_and_conditions(load, snapshot):
+    load({"gas-1": GAS, "gas-2": GAS})
+    load({"gas-1": GAS}, retire_missing=True)
+    fleet = snapshot()
+    assert {node.node_id: node.state for node in fleet.nodes} == {"gas-1": "active", "gas-2": "retired"}
+    assert {channel.node_id for channel in fleet.channels} == {"gas-1"}
+    assert [condition.condition_id for condition in fleet.conditions] == ["gas-1-high"]
+
+
+def test_after_retiring_the_same_file_again_changes_nothing(load):
+    load({"gas-1": GAS, "gas-2": GAS})
+    revision = load({"gas-1": GAS}, retire_missing=True).revision
+    assert load({"gas-1": GAS}).revision == revision
+    assert load({"gas-1": GAS}, retire_missing=True).revision == revision
+
+
+def test_a_node_that_was_retired_by_mistake_comes_back_whole(load, store, snapshot, numbers):
+    load({"gas-1": GAS, "gas-2": GAS})
+    before = numbers()
+    load({"gas-1": GAS}, retire_missing=True)
+    store.change_state("gas-2", LifecycleState.PROVISIONED, "zhang", 2_000)
+    assert numbers() == before
+    assert len(snapshot().conditions) == 2
+    assert load({"gas-1": GAS, "gas-2": GAS}).changes == []
+
+
+def test_an_import_never_puts_a_node_under_maintenance_back_to_work(load, store):
+    load({"gas-1": GAS}, state="active")
+    store.change_state("gas-1", LifecycleState.MAINTENANCE, "zhang", 2_000)
+    assert load({"gas-1": GAS}, state="active").changes == []
+    assert store.read_node("gas-1").state is LifecycleState.MAINTENANCE
+
+
+def test_a_site_leaves_only_when_nothing_ever_stood_there(store, make_fleet, load, snapshot):
+    more = make_fleet({"gas-1": GAS})
+    for site_id in ("empty", "old"):
+        more += f'[[site]]\nsite_id = "{site_id}"\ndistrict_id = "north"\ndomain = "gas"\nname = "S"\n'
+        more += "latitude = 1.0\nlongitude = 1.0\n"
+    more += '[[node]]\nnode_id = "gas-9"\ngateway_id = "gw"\nbus_id = "bus"\nsite_id = "old"\nmodel = "m"\n'
+    more += '[[node.channel]]\nquantity = "level"\n'
+    store.import_fleet(parse_fleet_file(more, "fleet.toml"), "fleet.toml", "cli:test", 1_000)
+    with pytest.raises(ConfigurationError, match=r"\$\.site: 'empty'"):
+        load({"gas-1": GAS})
+    load({"gas-1": GAS}, retire_missing=True)
+    assert {site.site_id for site in snapshot().sites} == {"station", "old"}
+    assert load({"gas-1": GAS}).changes == []
+
+
+def test_a_state_change_is_a_revision_and_an_audit_row_with_the_name(load, store):
+    load({"gas-1": GAS})
+    node, revision = store.change_state("gas-1", LifecycleState.MAINTENANCE, "zhang", 2_000)
+    assert (node.state, revision) == ("maintenance", 2)
+    (entry,) = store.read_audit(1, None)
+    assert (entry.by, entry.time_ns, entry.revision, entry.key) == ("zhang", 2_000, 2, "gas-1")
+    assert entry.detail == "state: 'active' → 'maintenance'"
+    assert store.change_state("gas-1", LifecycleState.MAINTENANCE, "li", 3_000) == (node, 2)
+
+
+def test_a_refused_state_change_leaves_no_trace(load, store):
+    load({"gas-1": GAS})
+    with pytest.raises(TransitionRefusedError, match="only maintenance, retired"):
+        store.change_state("gas-1", LifecycleState.PLANNED, "zhang", 2_000)
+    with pytest.raises(UnknownNodeError, match="no node gas-7"):
+        store.change_state("gas-7", LifecycleState.RETIRED, "zhang", 2_000)
+    assert store.read_revision() == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET \"by\" = 'somebody else'",
+        "DELETE FROM audit",
+        "REPLACE INTO audit SELECT entry_id, 0, 'me', 0, '', '', '', '' FROM audit LIMIT 1",
+        "DELETE FROM channel",
+        "UPDATE channel SET channel_id = channel_id + 100",
+        "UPDATE channel SET quantity = 'level' WHERE quantity = 'temperature'",
+        "REPLACE INTO channel VALUES (1, 'gas-1', 'level', 0)",
+        "UPDATE registry SET next_channel_id = 1",
+        "UPDATE registry SET revision = 0",
+        "DELETE FROM registry",
+    ],
+)
+def test_history_and_numbers_cannot_be_rewritten(load, path, store, statement):
+    load({"gas-1": GAS})
+    before = store.read_audit(100, None), store.build_snapshot()
+    intruder = sqlite3.connect(path)
+    with pytest.raises(sqlite3.IntegrityError, match=r"append-only|only grow|for ever"):
+        intruder.execute(statement)
+    intruder.close()
+    assert (store.read_audit(100, None), store.build_snapshot()) == before
+
+
+def test_the_audit_log_is_paged_newest_first(load, store):
+    load({"gas-1": GAS})
+    newest = store.read_audit(3, None)
+    rest = store.read_audit(100, newest[-1].entry_id)
+    ids = [entry.entry_id for entry in newest + rest]
+    assert ids == sorted(ids, reverse=True)
+    assert len(ids) == 8, "district, site, gateway, node, two channels, a condition, and the import itself"
+
+
+def test_a_locked_file_is_a_passing_trouble(load, store, path):
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    store._connection.execute("PRAGMA busy_timeout = 0")
+    with pytest.raises(StoreUnavailableError, match="locked"):
+        load({"gas-1": GAS})
+    holder.close()
+    assert load({"gas-1": GAS}).revision == 1
+
+
+def test_a_file_of_another_version_is_left_alone(path):
+    later = sqlite3.connect(path)
+    later.execute("PRAGMA user_version = 2")
+    later.close()
+    with pytest.raises(StoreVersionError, match="version 2, this program knows 1"):
+        Store(path)
+
+
+def test_commits_are_durable_against_power_cuts(store):
+    ((mode,),) = store._rows("PRAGMA journal_mode")
+    ((synchronous,),) = store._rows("PRAGMA synchronous")
+    ((foreign_keys,),) = store._rows("PRAGMA foreign_keys")
+    assert (mode, synchronous, foreign_keys) == ("wal", 2, 1), "WAL with synchronous=FULL (2)"
