@@ -184,7 +184,7 @@ class Job:
 
     def _apply_fleet(self, fleet: FleetSnapshot) -> None:
         index = FleetIndex(fleet)
-        self.pipeline.take_fleet(index)
+        self.pipeline.take_fleet(index, time.time_ns())
         self.latest.grow(self.pipeline.channels.channel_ids)
         self._session.take_fleet(index)
         _log.info("fleet_taken revision=%d channels=%d", fleet.revision, len(fleet.channels))

@@ -87,6 +87,12 @@ class Conditions:
         self._watched = np.zeros(0, dtype=np.bool_)
         self._bounds = {kind: _Bounds.none(0) for kind in ConditionInput}
 
+    def withdrawn(self, definitions: Iterable[ConditionDefinition]) -> list[ConditionDefinition]:
+        """Conditions that are active now, and that a new fleet revision does not define any more."""
+        kept = {definition.condition_id for definition in definitions}
+        active = [key.condition_id for key, lane in self.lanes.items() if lane.is_active and not key.is_historical]
+        return [self._definitions[name] for name in active if name not in kept]
+
     def take_definitions(
         self, definitions: Iterable[ConditionDefinition], row_of_channel: Mapping[int, int], channel_count: int
     ) -> None:
@@ -165,7 +171,16 @@ class Conditions:
                 value = float(readings.value[index])
                 context = contexts[definition.channel_id]
                 events.append(
-                    _event(definition, context, change, phenomenon_ns, detected_ns, is_late, value, input_value)
+                    _event(
+                        definition,
+                        context,
+                        change,
+                        phenomenon_ns,
+                        detected_ns,
+                        is_historical=is_late,
+                        value=value,
+                        input_value=input_value,
+                    )
                 )
 
     def _keep(self, key: ConditionKey, row: int, lane: LaneState) -> None:
@@ -200,6 +215,18 @@ class _Bounds:
         with np.errstate(invalid="ignore"):
             beyond: Bools = (values >= self.above[rows]) | (values <= self.below[rows])
         return beyond
+
+
+def withdrawal(definition: ConditionDefinition, context: ChannelContext, now_ns: int) -> ConditionEvent:
+    """The return of an active condition that the registry has withdrawn: nothing will ever return it otherwise.
+
+    No reading decided it, so its value is the set-point, and the title says what happened.
+    """
+    value = definition.set_point
+    event = _event(
+        definition, context, ConditionState.NORMAL, now_ns, now_ns, is_historical=False, value=value, input_value=value
+    )
+    return event.model_copy(update={"title": f"{definition.title} (withdrawn from the registry)"})
 
 
 def event_id_of(condition_id: str, state: ConditionState, phenomenon_ns: int, *, is_historical: bool) -> str:

@@ -20,7 +20,7 @@ from stream_processor.detectors.contract import Rows
 from stream_processor.detectors.ewma_z import EwmaZ
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.pipeline.channel_table import ChannelTable
-from stream_processor.pipeline.conditions import ConditionKey, Conditions, LaneState, Readings
+from stream_processor.pipeline.conditions import ConditionKey, Conditions, LaneState, Readings, withdrawal
 from stream_processor.pipeline.quality_control import control_quality, is_bad
 
 NEVER_SEEN_NS = np.iinfo(np.int64).min
@@ -48,10 +48,15 @@ class Pipeline:
         self.conditions = Conditions()
         self._watermark_ns: Int64s = np.zeros(0, dtype=np.int64)
         self._fleet: FleetIndex | None = None
+        self._withdrawals: list[ConditionEvent] = []
         self._grow()
 
-    def take_fleet(self, fleet: FleetIndex) -> None:
-        """A new fleet revision."""
+    def take_fleet(self, fleet: FleetIndex, now_ns: int = 0) -> None:
+        """A new fleet revision. Active conditions that it withdraws return with the next record, as of `now_ns`."""
+        if self._fleet is not None:
+            for definition in self.conditions.withdrawn(fleet.conditions):
+                context = self._fleet.contexts[definition.channel_id]
+                self._withdrawals.append(withdrawal(definition, context, now_ns))
         self._fleet = fleet
         self.channels.take_contexts(fleet.contexts.values())
         self._grow()
@@ -94,6 +99,10 @@ class Pipeline:
         )
         events, changed = self.conditions.evaluate(readings, self._fleet.contexts, detected_ns)
         lanes = {key: self.conditions.lanes.get(key, LaneState()) for key in changed}
+        for withdrawn in self._withdrawals:
+            events.append(withdrawn)
+            lanes[ConditionKey(withdrawn.condition_id, is_historical=False)] = LaneState()
+        self._withdrawals = []
         return Scored(rows, reasons, scores, is_late, events, lanes)
 
     def learn(self, rows: Rows, values: Floats, usable: Bools) -> Floats:

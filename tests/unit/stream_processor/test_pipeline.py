@@ -67,6 +67,17 @@ def test_one_reading_from_the_future_does_not_make_the_true_ones_late(pipeline, 
     assert len(scored.events) == 1
 
 
+def test_an_active_condition_that_the_registry_withdraws_returns_once(pipeline, fleet, record_of):
+    pipeline.step(record_of((11, 0, 30.0)), 1)
+    pipeline.take_fleet(FleetIndex(fleet.model_copy(update={"conditions": []})), 77)
+    scored = pipeline.step(record_of((12, 1, 1.0)), 1)
+    assert [(event.condition_id, event.state, event.phenomenon_ns) for event in scored.events] == [
+        ("gas-001-high", "normal", 77)
+    ]
+    assert [tuple(lane) for lane in scored.changed_lanes.values()] == [(False, -1)]
+    assert pipeline.step(record_of((12, 2, 1.0)), 1).events == []
+
+
 def test_bad_and_late_readings_are_not_learnt(fleet, record_of):
     clean, dirty = Pipeline(), Pipeline()
     for pipeline in (clean, dirty):
