@@ -1,0 +1,1 @@
+"""The web page for emergency staff and operators: alarms, fleet, trends. Reads REST APIs and nothing else."""

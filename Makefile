@@ -1,0 +1,75 @@
+# The words of this project. `make` alone lists them. A newcomer needs Python 3.11 and GNU make, nothing else.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+.PHONY: help run test lint types bench lock proto clean
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first interpreter that really is Python 3.11 (a pyenv shim may be named so and not work).
+FIND_PYTHON = for python in $(PYTHON) python3.11 python3 python; do \
+	if "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then echo "$$python"; exit 0; fi; \
+	done; exit 1
+# Only `make lock` needs uv. It is a tool of whoever locks, no dependency of the project.
+UV_VERSION := 0.13.9
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
+# What is installed is known by stamps that carry a checksum of what they were made from, and of where.
+STAMPS := $(VENV)/stamps
+CHECKSUM = { pwd; cat pyproject.toml $(1); } | cksum | tr ' ' '-'
+RUN_STAMP := $(STAMPS)/run-$(shell $(call CHECKSUM,requirements/run.txt))
+DEV_STAMP := $(STAMPS)/dev-$(shell $(call CHECKSUM,requirements/dev.txt))
+# The development environment holds all that a run needs, in the same versions.
+RUN_READY := $(if $(wildcard $(DEV_STAMP)),$(DEV_STAMP),$(RUN_STAMP))
+
+help: ## list these words
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /make \1|/' | awk -F'|' '{ printf "  %-12s %s\n", $$1, $$2 }'
+
+run: $(RUN_READY) ## start the demonstration city on this machine (Ctrl-C stops it); ARGS="--fresh" begins with no data
+	@exec $(BIN)/citysense run $(ARGS)
+
+test: $(DEV_STAMP) ## lint, types and all tests; says at the end which were left out and why
+	@$(MAKE) --no-print-directory lint types
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV_STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV_STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(DEV_STAMP) ## measure, and print the figures with the machine's name
+	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+lock: $(DEV_STAMP) ## choose the newest allowed versions anew: writes requirements/*.txt
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(COMPILE) --upgrade --all-extras --group dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --upgrade --all-extras pyproject.toml requirements/install.in -c requirements/dev.txt -o requirements/run.txt
+	$(COMPILE) --upgrade --extra agent pyproject.toml -c requirements/dev.txt -o requirements/agent.txt
+
+proto: $(DEV_STAMP) ## generate the Python modules of contracts/sparkplug/sparkplug_b.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. contracts/sparkplug/sparkplug_b.proto
+
+clean: ## remove what was made: environment, caches, builds (not the data of a run: that is .citysense/)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .pytest_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN_STAMP):
+	$(call INSTALL,requirements/run.txt)
+
+$(DEV_STAMP):
+	$(call INSTALL,requirements/dev.txt)
+
+# $(1): the lock file. The stamp is written last, so that an interrupted installation is done again.
+define INSTALL
+@python=$$($(FIND_PYTHON)) || { echo "citysense needs Python 3.11: neither python3.11, python3 nor python on the PATH is one" \
+	"(name yours: make PYTHON=/path/to/python3.11 ...)" >&2; exit 1; }; \
+	echo "installing $(1) into $(VENV) ..."; rm -rf $(STAMPS); "$$python" -m venv $(VENV)
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(1)
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+@mkdir -p $(STAMPS)
+@touch $@
+endef

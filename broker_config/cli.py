@@ -1,0 +1,109 @@
+"""`broker-config`: reads a description and its passwords, writes a broker's files (a shell; it decides nothing)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from broker_config import mosquitto, rumqttd
+from broker_config.configuration import BrokerSettings
+from contracts.configuration import parse_settings
+from contracts.errors import ConfigurationError, Fault
+
+FAULTY: Final = 2
+"""Exit code for faults that a person must mend."""
+
+
+def main() -> None:
+    """Entry point."""
+    options = _parser().parse_args()
+    try:
+        settings = _read_settings(options.config)
+        if options.command == "render":
+            _render(settings, options.kind, options.config, options.out.resolve())
+        else:
+            print(f"{options.config}: ok")
+    except (ConfigurationError, OSError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(FAULTY)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="broker-config", description="Renders a broker's configuration files.")
+    parser.add_argument("--version", action="version", version=f"broker-config {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check-config", help="name every fault of a description")
+    render = commands.add_parser("render", help="write the broker's files")
+    for command in (check, render):
+        command.add_argument("--config", type=Path, required=True, help="the description (TOML)")
+    render.add_argument("--kind", choices=["mosquitto", "rumqttd"], required=True)
+    render.add_argument("--out", type=Path, required=True, help="directory for the files; made if absent")
+    return parser
+
+
+def _read_settings(path: Path) -> BrokerSettings:
+    return parse_settings(BrokerSettings, path.read_text(), str(path))
+
+
+def _render(settings: BrokerSettings, kind: str, source: Path, out: Path) -> None:
+    passwords = _read_passwords(settings, source)
+    out.mkdir(parents=True, exist_ok=True)
+    if kind == "rumqttd":
+        _write_private(out / rumqttd.CONFIGURATION_NAME, rumqttd.render_configuration(settings, passwords))
+        return
+    persistence = source.parent.resolve() / settings.persistence.directory
+    lines = [
+        mosquitto.render_password_line(user_name, password, secrets.token_bytes(mosquitto.SALT_BYTES))
+        for user_name, password in passwords.items()
+    ]
+    _write_private(out / mosquitto.PASSWORD_FILE_NAME, "".join(f"{line}\n" for line in lines))
+    _write_private(out / mosquitto.ACCESS_LIST_NAME, mosquitto.render_access_list(settings))
+    configuration = mosquitto.render_configuration(settings, str(out), str(persistence))
+    _write_private(out / mosquitto.CONFIGURATION_NAME, configuration)
+
+
+def _read_passwords(settings: BrokerSettings, source: Path) -> Mapping[str, str]:
+    """The password of every user. Raises ConfigurationError with all files that give none."""
+    passwords: dict[str, str] = {}
+    faults: list[Fault] = []
+    for path, user_name, file_name in settings.password_files():
+        try:
+            passwords[user_name] = _read_password(source.parent / file_name)
+        except (OSError, ValueError) as error:
+            faults.append(Fault(path, f"{file_name!r}: {error}"))
+    if faults:
+        raise ConfigurationError(str(source), faults)
+    return passwords
+
+
+def _read_password(path: Path) -> str:
+    password = path.read_text().strip()
+    if not password:
+        raise ValueError("the file is empty; one password is wanted")
+    return password
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Writes whole or not at all, readable by the owner only."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    unfinished.replace(path)
+
+
+def _version() -> str:
+    try:
+        return version("citysense")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+if __name__ == "__main__":
+    main()

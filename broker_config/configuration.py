@@ -1,0 +1,93 @@
+"""The description of a broker: where it listens, what it keeps, and who may connect (`example.toml` documents it)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from contracts.configuration import Settings
+from contracts.identifiers import Identifier
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+OneLine = Annotated[str, StringConstraints(pattern=r'^[^\x00-\x1f\x7f"\\]+$')]
+"""Text that stands in a line of a broker's configuration: no control character, quote or backslash."""
+UserName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Listener(Settings):
+    """Where clients connect. Plaintext, hence loopback only (design, section 7)."""
+
+    host: str = Field(default="127.0.0.1", pattern=r"^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$")
+    port: Port = 1883
+    """MQTT 5. Mosquitto speaks 3.1.1 here too."""
+    port_v311: Port = 1884
+    """MQTT 3.1.1 of rumqttd, which has one listener for each version. Mosquitto does not use it."""
+
+    @model_validator(mode="after")
+    def _check_ports_differ(self) -> Self:
+        if self.port == self.port_v311:
+            raise ValueError(f"port and port_v311 are both {self.port}: rumqttd needs two")
+        return self
+
+
+class Limits(Settings):
+    """Bounds on what one client can make the broker hold. The durable queue is the agent's spool, not the broker."""
+
+    max_connections: int = Field(default=2000, ge=1, le=100_000)
+    max_payload_bytes: int = Field(default=1_048_576, ge=1024, le=268_435_455)
+    max_inflight_messages: int = Field(default=100, ge=1, le=65535)
+    """QoS 1 messages on the way to one client at a time."""
+    max_queued_messages: int = Field(default=10_000, ge=1, le=10_000_000)
+    """For one client that is slow or away; beyond it the broker drops, and end-to-end acknowledgement repairs."""
+
+
+class Persistence(Settings):
+    """Retained messages and sessions on disk (Mosquitto only: rumqttd keeps nothing)."""
+
+    directory: OneLine
+    autosave_interval_s: int = Field(default=60, ge=1)
+
+
+class HostUser(Settings):
+    """The Sparkplug host application: the stream processor's bridge."""
+
+    user_name: UserName = "citysense"
+    host_id: Identifier = "citysense"
+    password_file: str
+
+
+class GatewayUser(Settings):
+    """A gateway: its id is its user name, its district is its Sparkplug group."""
+
+    gateway_id: Identifier
+    district_id: Identifier
+    password_file: str
+
+
+class BrokerSettings(Settings):
+    """A whole description."""
+
+    listener: Listener = Listener()
+    limits: Limits = Limits()
+    persistence: Persistence
+    run_as: UserName | None = None
+    """System user that Mosquitto drops to when root starts it; absent: Mosquitto's own choice (`mosquitto`)."""
+    host: HostUser
+    gateway: tuple[GatewayUser, ...] = ()
+
+    def password_files(self) -> Iterator[tuple[str, str, str]]:
+        """Of every user: the place in the document, the user's name, the name of the password file."""
+        yield "$.host.password_file", self.host.user_name, self.host.password_file
+        for index, gateway in enumerate(self.gateway):
+            yield f"$.gateway[{index}].password_file", gateway.gateway_id, gateway.password_file
+
+    @model_validator(mode="after")
+    def _check_names_differ(self) -> Self:
+        names = Counter([self.host.user_name, *(gateway.gateway_id for gateway in self.gateway)])
+        doubles = sorted(name for name, count in names.items() if count > 1)
+        if doubles:
+            raise ValueError(f"two users of one name: {', '.join(doubles)}")
+        return self

@@ -1,0 +1,107 @@
+"""Mosquitto 2: `mosquitto.conf`, its access list and its password file.
+
+Password line, format 7 of Mosquitto 2 (source: mosquitto `src/password_mosq.c`, `mosquitto_passwd`):
+`<user>:$7$<iterations>$<base64 salt>$<base64 PBKDF2-HMAC-SHA512(password, salt, iterations), 64 bytes>`.
+
+Access list, one block a user (mosquitto.conf(5), acl_file): a gateway writes its own births, deaths and data and reads
+its own commands and the hosts' STATE; the host reads the namespace and writes commands and its own STATE. What no line
+grants is refused; a refused MQTT 5 publish is answered 0x87, which means *not sent*.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Final
+
+from broker_config.configuration import BrokerSettings, GatewayUser, HostUser
+from contracts.sparkplug.topic import NAMESPACE, STATE, MessageType, StateTopic
+
+PASSWORD_ITERATIONS: Final = 101
+"""Mosquitto's own count. Enough here: passwords are random, 32 bytes, so guessing is hopeless anyway."""
+SALT_BYTES: Final = 12
+CONFIGURATION_NAME: Final = "mosquitto.conf"
+ACCESS_LIST_NAME: Final = "mosquitto.acl"
+PASSWORD_FILE_NAME: Final = "mosquitto.passwd"  # noqa: S105 - a file's name
+
+
+def render_configuration(settings: BrokerSettings, directory: str, persistence_directory: str) -> str:
+    """`mosquitto.conf`.
+
+    Args:
+        settings: the description.
+        directory: absolute path of the directory that holds the access list and the password file.
+        persistence_directory: absolute path of `settings.persistence.directory`.
+    """
+    listener, limits = settings.listener, settings.limits
+    lines = [
+        "# Rendered by `broker-config render`; change the description, not this file.",
+        *([f"user {settings.run_as}"] if settings.run_as else []),
+        "per_listener_settings false",
+        f"listener {listener.port} {listener.host}",
+        f"max_connections {limits.max_connections}",
+        "allow_anonymous false",
+        f"password_file {directory}/{PASSWORD_FILE_NAME}",
+        f"acl_file {directory}/{ACCESS_LIST_NAME}",
+        "persistence true",
+        f"persistence_location {persistence_directory}/",
+        f"autosave_interval {settings.persistence.autosave_interval_s}",
+        f"message_size_limit {limits.max_payload_bytes}",
+        f"max_inflight_messages {limits.max_inflight_messages}",
+        f"max_queued_messages {limits.max_queued_messages}",
+        "max_queued_bytes 0",
+        "set_tcp_nodelay true",
+        "log_dest stderr",
+        "log_timestamp_format %Y-%m-%dT%H:%M:%S",
+        "log_type error",
+        "log_type warning",
+        "log_type notice",
+        "log_type information",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render_access_list(settings: BrokerSettings) -> str:
+    """The file that `acl_file` names."""
+    blocks = [_host_block(settings.host), *(_gateway_block(gateway) for gateway in settings.gateway)]
+    return "\n".join(blocks)
+
+
+def render_password_line(user_name: str, password: str, salt: bytes) -> str:
+    """One line of the password file, without its end.
+
+    Args:
+        user_name: who connects.
+        password: in clear; must not be empty.
+        salt: 12 random bytes, anew for each line.
+    """
+    if not password:
+        raise ValueError(f"{user_name}: an empty password")
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, PASSWORD_ITERATIONS)
+    encoded_salt, encoded_digest = (base64.b64encode(part).decode() for part in (salt, digest))
+    return f"{user_name}:$7${PASSWORD_ITERATIONS}${encoded_salt}${encoded_digest}"
+
+
+def _host_block(host: HostUser) -> str:
+    return _block(
+        host.user_name,
+        [
+            f"read {NAMESPACE}/#",
+            f"write {NAMESPACE}/+/{MessageType.NCMD}/+",
+            f"write {NAMESPACE}/+/{MessageType.DCMD}/+/+",
+            f"write {StateTopic(host.host_id)}",
+        ],
+    )
+
+
+def _gateway_block(gateway: GatewayUser) -> str:
+    rights = [f"read {NAMESPACE}/{STATE}/+"]
+    for message_type in MessageType:
+        right = "read" if message_type.is_command else "write"
+        device = "/+" if message_type.is_of_device else ""
+        rights.append(f"{right} {NAMESPACE}/{gateway.district_id}/{message_type}/{gateway.gateway_id}{device}")
+    return _block(gateway.gateway_id, rights)
+
+
+def _block(user_name: str, rights: list[str]) -> str:
+    return "".join([f"user {user_name}\n", *(f"topic {right}\n" for right in rights)])

@@ -1,0 +1,354 @@
+"""Every text that people read on the page, in one table with a column for each language.
+
+`{name}` in a text is filled by the caller. Reasons in English are the contract's own (`contracts.quality.REASONS`),
+quantities in English too: only their Chinese stands here. What a person wrote into the registry (names of sites,
+titles of conditions) is shown as written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from contracts.quality import REASONS, Reason, parse_reason
+from contracts.quantity import QUANTITIES
+
+
+class Language(StrEnum):
+    """Languages of the page; the value is the HTML `lang`."""
+
+    EN = "en"
+    ZH = "zh"
+
+    @property
+    def own_name(self) -> str:
+        """What its readers call it."""
+        return {Language.EN: "English", Language.ZH: "中文"}[self]
+
+
+TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        # page
+        "page.title": ("Alarms – {city}", "报警 – {city}"),
+        "page.title_unacknowledged": ("({count}) Alarms – {city}", "({count}) 报警 – {city}"),
+        "page.skip": ("Skip to alarms", "跳到报警列表"),
+        "page.no_script": (
+            "This page needs JavaScript to stay current. What you see is only as of when it was loaded.",
+            "本页需要 JavaScript 才能保持更新。您看到的只是加载时的情况。",
+        ),
+        "header.user": ("Signed in as {name}", "当前用户：{name}"),
+        "header.sign_out": ("Sign out", "退出登录"),
+        "header.another_device": ("Sign in another device", "在其他设备登录"),
+        "header.clock": ("Time zone {zone}", "时区 {zone}"),
+        "connection.live": ("Live", "实时"),
+        "connection.connecting": ("Connecting…", "正在连接…"),
+        "connection.lost": ("Connection lost", "连接已断开"),
+        "connection.lost_banner": (
+            "Connection to the console lost since {time}. Nothing on this page is current. Trying again by itself.",
+            "自 {time} 起与控制台的连接已断开。本页内容均非当前数据，正在自动重连。",
+        ),
+        # banners
+        "down.alarms": (
+            "Alarm service does not answer since {time} – alarms shown may be old, new ones cannot appear",
+            "报警服务自 {time} 起无应答 – 所示报警可能已过时，新报警无法显示",
+        ),
+        "down.latest": (
+            "Stream processor does not answer since {time} – values shown are old",
+            "数据处理服务自 {time} 起无应答 – 所示数值已过时",
+        ),
+        "down.fleet": (
+            "Device registry does not answer since {time} – the list of devices may be old; values and alarms go on",
+            "设备注册服务自 {time} 起无应答 – 设备清单可能已过时；数值和报警不受影响",
+        ),
+        "down.health": (
+            "Stream processor does not tell its health since {time} – state of gateways and broker unknown",
+            "数据处理服务自 {time} 起不报告运行状况 – 网关和消息代理状态未知",
+        ),
+        "never.alarms": (
+            "Alarm service has not answered yet – whether there are alarms is unknown",
+            "报警服务尚未应答 – 是否有报警未知",
+        ),
+        "never.latest": (
+            "Stream processor has not answered yet – no values are known",
+            "数据处理服务尚未应答 – 数值未知",
+        ),
+        "never.fleet": (
+            "Device registry has not answered yet – the devices are unknown",
+            "设备注册服务尚未应答 – 设备未知",
+        ),
+        "never.health": (
+            "Stream processor has not told its health yet",
+            "数据处理服务尚未报告运行状况",
+        ),
+        "down.broker": (
+            "Stream processor has no connection to the broker – no new values, and no new alarms from them",
+            "数据处理服务与消息代理断开 – 没有新数值，也不会产生新报警",
+        ),
+        "down.outbox": (
+            "{count} alarm events wait since {time} for the alarm service – alarms are missing on this page",
+            "{count} 个报警事件自 {time} 起等待送达报警服务 – 本页缺少报警",
+        ),
+        "down.unscored": (
+            "{count} batches were stored without being checked for alarms – alarms may be missing: tell the operator",
+            "{count} 批数据未经报警判断即已存储 – 可能缺少报警：请通知运维人员",
+        ),
+        "down.fault": ("({fault})", "（{fault}）"),
+        "section.not_live": ("Not live", "非实时"),
+        # counters
+        "counter.nodes": ("Nodes", "节点"),
+        "counter.good": ("Channels good", "正常通道"),
+        "counter.uncertain": ("Uncertain", "存疑"),
+        "counter.bad": ("Bad", "异常"),
+        "counter.silent": ("Never heard", "从未上报"),
+        "counter.gateways": ("Gateways online", "在线网关"),
+        "counter.quarantine": ("In quarantine", "隔离数据"),
+        # alarms
+        "alarms.heading": ("Alarms", "报警"),
+        "alarms.none": ("No alarms", "无报警"),
+        "alarms.none_since": ("No alarms as of {time} – not live", "截至 {time} 无报警 – 非实时"),
+        "alarms.unknown": ("Alarms unknown", "报警情况未知"),
+        "alarms.more": ("and {count} more, less urgent", "另有 {count} 条较不紧急"),
+        "alarms.acknowledge": ("Acknowledge", "确认"),
+        "alarms.acknowledge_label": ("Acknowledge: {title}, {node}", "确认：{title}，{node}"),
+        "alarms.acknowledged_by": ("acknowledged by {name} at {time}", "{name} 于 {time} 确认"),
+        "alarms.at_activation": ("at activation", "触发时"),
+        "alarms.set_point": ("set-point {value}", "设定值 {value}"),
+        "alarms.score": ("score {value}", "评分 {value}"),
+        "alarms.since": ("since {time}", "自 {time}"),
+        "alarms.returned_at": ("back to normal at {time}", "{time} 恢复正常"),
+        "alarms.priority": ("Priority {priority}", "优先级 {priority}"),
+        "state.unacknowledged": ("Active – not acknowledged", "报警中 – 未确认"),
+        "state.acknowledged": ("Active – acknowledged", "报警中 – 已确认"),
+        "state.returned_unacknowledged": ("Back to normal – not acknowledged", "已恢复 – 未确认"),
+        "state.normal": ("Normal", "正常"),
+        "colour.red": ("RED", "红色"),
+        "colour.orange": ("ORANGE", "橙色"),
+        "colour.yellow": ("YELLOW", "黄色"),
+        "colour.blue": ("BLUE", "蓝色"),
+        "notice.acknowledged": ("Acknowledged: {title}", "已确认：{title}"),
+        "notice.already_normal": (
+            "Nothing to acknowledge: the alarm is normal already",
+            "无需确认：该报警已恢复正常",
+        ),
+        "notice.not_acknowledged": (
+            "NOT acknowledged: {fault}. Try again.",
+            "未能确认：{fault}。请重试。",
+        ),
+        "notice.dismiss": ("Close", "关闭"),
+        # fleet
+        "fleet.heading": ("Devices", "设备"),
+        "fleet.filter_text": ("Filter: node, site, quantity…", "筛选：节点、站点、参数…"),
+        "fleet.filter_quality": ("Quality", "质量"),
+        "fleet.quality.all": ("All", "全部"),
+        "fleet.quality.not_good": ("Only not good", "仅非正常"),
+        "fleet.filter_domain": ("Domain", "领域"),
+        "fleet.domain.any": ("All", "全部"),
+        "fleet.filter_order": ("Order", "排序"),
+        "fleet.order.bad_first": ("Bad first", "异常优先"),
+        "fleet.order.place": ("By place", "按站点"),
+        "fleet.apply": ("Apply", "应用"),
+        "fleet.none": ("No channel matches the filter", "没有符合筛选条件的通道"),
+        "fleet.unknown": ("Devices unknown", "设备未知"),
+        "fleet.rows": ("{shown} of {total} channels", "共 {total} 个通道，显示 {shown} 个"),
+        "fleet.previous": ("Previous page", "上一页"),
+        "fleet.next": ("Next page", "下一页"),
+        "fleet.page": ("Page {page} of {count}", "第 {page} 页，共 {count} 页"),
+        "column.node": ("Node", "节点"),
+        "column.site": ("Site", "站点"),
+        "column.quantity": ("Quantity", "参数"),
+        "column.value": ("Value", "数值"),
+        "column.quality": ("Quality", "质量"),
+        "column.age": ("Age", "时效"),
+        "column.score": ("Score z", "评分 z"),
+        "level.good": ("good", "正常"),
+        "level.uncertain": ("uncertain", "存疑"),
+        "level.bad": ("BAD", "异常"),
+        "level.none": ("nothing yet", "尚无数据"),
+        "fleet.no_observation": ("nothing received yet", "尚未收到数据"),
+        "fleet.last_good": ("last good {value} at {time}", "上次正常值 {value}，{time}"),
+        "fleet.show_trend": ("Show the trend of {node} {quantity}", "显示 {node} {quantity} 的趋势"),
+        "node_state.planned": ("planned", "已规划"),
+        "node_state.provisioned": ("provisioned", "已配置"),
+        "node_state.active": ("active", "运行中"),
+        "node_state.maintenance": ("in maintenance", "维护中"),
+        "node_state.retired": ("retired", "已退役"),
+        "domain.gas": ("Gas", "燃气"),
+        "domain.bridge": ("Bridge", "桥梁"),
+        "domain.chemical": ("Chemical", "危化品"),
+        "domain.fire": ("Fire", "消防"),
+        "domain.forest": ("Forest", "森林"),
+        "domain.building": ("Building", "建筑"),
+        # trend
+        "trend.close": ("Close", "关闭"),
+        "trend.span.10m": ("10 min", "10 分钟"),
+        "trend.span.1h": ("1 h", "1 小时"),
+        "trend.span.24h": ("24 h", "24 小时"),
+        "trend.minimum": ("min", "最小"),
+        "trend.maximum": ("max", "最大"),
+        "trend.mean": ("mean", "平均"),
+        "trend.time": ("time", "时间"),
+        "trend.set_points": ("Set-points", "设定值"),
+        "trend.above": ("above {value}", "高于 {value}"),
+        "trend.below": ("below {value}", "低于 {value}"),
+        "trend.no_set_points": ("no set-points", "无设定值"),
+        "trend.bad_stripes": ("Red stripes: only bad observations", "红色区域：仅有异常数据"),
+        "trend.empty": ("No observations in this time", "该时段没有数据"),
+        "trend.failed": ("Trend not available: {fault}", "无法获取趋势：{fault}"),
+        # quarantine
+        "quarantine.heading": ("Quarantine: bad input that was set aside", "隔离区：被搁置的异常输入"),
+        "quarantine.reason": ("Reason", "原因"),
+        "quarantine.count": ("Count", "数量"),
+        "quarantine.received": ("Received", "接收时间"),
+        "quarantine.topic": ("Topic", "主题"),
+        "quarantine.detail": ("Detail", "详情"),
+        "quarantine.empty": ("Nothing in quarantine", "隔离区为空"),
+        "quarantine.failed": ("Quarantine not available: {fault}", "无法获取隔离区：{fault}"),
+        # upstream faults
+        "fault.down": ("the service does not answer", "服务无应答"),
+        "fault.refused": ("the service refused", "服务拒绝"),
+        # sign-in
+        "login.heading": ("Sign in", "登录"),
+        "login.name": ("Your name", "姓名"),
+        "login.password": ("One-time password", "一次性密码"),
+        "login.submit": ("Sign in", "登录"),
+        "login.hint": (
+            "An operator issues one with “city-console issue-password”, or from a signed-in page.",
+            "由运维人员用 “city-console issue-password” 生成，或在已登录的页面上生成。",
+        ),
+        "login.failed": (
+            "Not signed in: the password is unknown, used up, expired, or another person's.",
+            "登录失败：密码无效、已使用、已过期或属于他人。",
+        ),
+        "login.throttled": (
+            "Too many failed attempts. Wait {seconds} s.",
+            "失败次数过多，请等待 {seconds} 秒。",
+        ),
+        "login.bad_name": ("Give your name: 1 to 64 characters.", "请输入姓名：1 至 64 个字符。"),
+        "device.heading": ("One-time password for another device", "其他设备的一次性密码"),
+        "device.body": (
+            "Sign in there as {name} with this password. It works once, until {time}.",
+            "在该设备上以 {name} 的身份使用此密码登录。仅可使用一次，{time} 前有效。",
+        ),
+        "unit.second": ("s", "秒"),
+        "unit.minute": ("min", "分"),
+        "unit.hour": ("h", "时"),
+        "unit.day": ("d", "天"),
+    }
+)
+
+_REASONS_ZH: Final[Mapping[Reason, str]] = MappingProxyType(
+    {
+        Reason.OK: "正常",
+        Reason.CLOCK_SUSPECT: "网关时钟未同步",
+        Reason.NO_ANSWER: "无应答：请检查设备电源、地址和接线",
+        Reason.CRC_ERROR: "线路数据损坏（校验错误）：请检查终端电阻、屏蔽和波特率",
+        Reason.MALFORMED_FRAME: "应答不符合该协议的帧格式",
+        Reason.LINE_LOST: "线路无法打开：端口不存在或连接被拒绝",
+        Reason.MODBUS_ILLEGAL_FUNCTION: "Modbus 异常 1：未知功能码",
+        Reason.MODBUS_ILLEGAL_ADDRESS: "Modbus 异常 2：设备没有该寄存器",
+        Reason.MODBUS_ILLEGAL_VALUE: "Modbus 异常 3：长度或数值被拒绝",
+        Reason.MODBUS_DEVICE_FAILURE: "Modbus 异常 4：设备在应答时发生故障",
+        Reason.MODBUS_DEVICE_BUSY: "Modbus 异常 6：设备忙",
+        Reason.MODBUS_GATEWAY_UNAVAILABLE: "Modbus 异常 10 或 11：没有通往设备的路径",
+        Reason.MODBUS_EXCEPTION: "标准表之外的 Modbus 异常",
+        Reason.WARM_UP: "设备正在预热",
+        Reason.INHIBITED: "设备已被抑制",
+        Reason.CALIBRATION: "设备正在校准",
+        Reason.DEVICE_FAULT: "设备报告自身故障",
+        Reason.NOT_INSTALLED: "设备报告此处未安装传感器",
+        Reason.OUT_OF_RANGE: "超出仪器或该参数可能的范围",
+        Reason.NOT_A_NUMBER: "设备发送了 NaN 或无穷大",
+        Reason.BUS_LOST: "网关与该总线断开（DDEATH）",
+        Reason.GATEWAY_LOST: "网关离线（NDEATH）",
+        Reason.STALE: "超过该通道的时限未收到数据",
+    }
+)
+
+_QUANTITIES_ZH: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "methane_lel": "甲烷",
+        "carbon_monoxide": "一氧化碳",
+        "carbon_dioxide": "二氧化碳",
+        "hydrogen_sulfide": "硫化氢",
+        "oxygen": "氧气",
+        "formaldehyde": "甲醛",
+        "pm1": "颗粒物 PM1",
+        "pm2_5": "颗粒物 PM2.5",
+        "pm10": "颗粒物 PM10",
+        "temperature": "温度",
+        "relative_humidity": "相对湿度",
+        "strain": "应变",
+        "acceleration": "加速度",
+        "displacement": "位移",
+        "tilt": "倾角",
+        "level": "液位",
+        "pressure": "压力",
+        "flow": "流量",
+        "wind_speed": "风速",
+        "fire_alarm": "火灾报警",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The texts in one language; `wording("alarms.none")`."""
+
+    language: Language
+
+    def __call__(self, key: str, **fields: object) -> str:
+        """The text of `key`, filled. Raises KeyError for an unknown key or a missing field."""
+        english, chinese = TEXTS[key]
+        return (english if self.language is Language.EN else chinese).format(**fields)
+
+    def reason(self, wire_name: str) -> str:
+        """What a quality reason means; its wire name if the contract does not know it."""
+        reason = parse_reason(wire_name)
+        if reason is None:
+            return wire_name
+        if self.language is Language.ZH:
+            return _REASONS_ZH.get(reason, REASONS[reason].text)
+        return REASONS[reason].text
+
+    def quantity(self, name: str) -> str:
+        """A quantity's title; its name if the contract does not know it."""
+        row = QUANTITIES.get(name)
+        if row is None:
+            return name
+        return _QUANTITIES_ZH.get(name, row.title) if self.language is Language.ZH else row.title
+
+
+def choose_language(asked: str | None, remembered: str | None, accept_language: str | None) -> Language:
+    """What the address asks for, else the cookie's, else the browser's first that we have, else English."""
+    for wish in (asked, remembered):
+        if wish in {language.value for language in Language}:
+            return Language(wish)
+    for tag in _rank_tags(accept_language or ""):
+        primary = tag.partition("-")[0]
+        if primary in {language.value for language in Language}:
+            return Language(primary)
+    return Language.EN
+
+
+def _rank_tags(accept_language: str) -> list[str]:
+    """Tags of an Accept-Language header (RFC 9110, section 12.5.4), most wanted first; refused ones left out."""
+    ranked = []
+    for position, element in enumerate(accept_language.split(",")):
+        tag, _, weight = element.partition(";")
+        quality = _parse_weight(weight)
+        if tag.strip() and quality > 0:
+            ranked.append((-quality, position, tag.strip().lower()))
+    return [tag for _, _, tag in sorted(ranked)]
+
+
+def _parse_weight(text: str) -> float:
+    name, _, number = text.strip().partition("=")
+    if name.strip().lower() != "q":
+        return 1.0
+    try:
+        return float(number)
+    except ValueError:
+        return 0.0

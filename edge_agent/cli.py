@@ -1,0 +1,146 @@
+"""`edge-agent`: the command line (shell)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from contracts.errors import ConfigurationError, Fault
+from edge_agent.configuration import AgentSettings, parse_configuration
+from edge_agent.errors import AgentError
+from edge_agent.load_profiles import load_profiles
+from edge_agent.read_once import read_once
+from edge_agent.run_agent import run_agent
+from edge_agent.store_readings import Spool
+
+EXIT_FAILED = 1
+EXIT_CONFIGURATION = 2
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Does what the arguments say; gives the exit code."""
+    chosen = _build_parser().parse_args(arguments)
+    path = Path(chosen.config)
+    try:
+        settings = _load(path)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIGURATION
+    try:
+        return int(_COMMANDS[chosen.command](settings, path, chosen))
+    except AgentError as error:
+        print(f"edge-agent: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _load(path: Path) -> AgentSettings:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(str(path), [_unreadable(error)]) from error
+    return parse_configuration(text, str(path), load_profiles())
+
+
+def _run(settings: AgentSettings, path: Path, _chosen: argparse.Namespace) -> int:
+    _set_up_logging()
+    asyncio.run(run_agent(settings, load_profiles(), path.resolve().parent))
+    return 0
+
+
+def _check_config(_settings: AgentSettings, path: Path, _chosen: argparse.Namespace) -> int:
+    print(f"{path}: ok")
+    return 0
+
+
+def _read_once(settings: AgentSettings, _path: Path, chosen: argparse.Namespace) -> int:
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
+    known = [node.node_id for bus in settings.bus for node in bus.node]
+    if chosen.node is not None and chosen.node not in known:
+        print(f"edge-agent: {chosen.node!r} is not one of {', '.join(known)}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    lines, is_good = asyncio.run(read_once(settings, load_profiles(), chosen.node))
+    print("\n".join(lines))
+    return 0 if is_good else EXIT_FAILED
+
+
+def _spool_status(settings: AgentSettings, path: Path, _chosen: argparse.Namespace) -> int:
+    spool_path = path.resolve().parent / settings.spool.path
+    if not spool_path.exists():
+        print(f"{spool_path}: there is no spool yet")
+        return 0
+    with contextlib.closing(Spool(spool_path, settings.spool.disk_max_bytes, first_epoch=int(time.time()))) as spool:
+        status = spool.status()
+    print(f"{spool_path}: epoch {status.epoch}, {status.file_bytes} bytes")
+    print(f"waiting for acknowledgement: {status.reading_count} readings in {status.batch_count} batches")
+    if status.oldest_phenomenon_ns is not None and status.newest_phenomenon_ns is not None:
+        print(f"measured from {_format_time(status.oldest_phenomenon_ns)}")
+        print(f"           to {_format_time(status.newest_phenomenon_ns)}")
+    return 0
+
+
+_COMMANDS = {
+    "run": _run,
+    "check-config": _check_config,
+    "read-once": _read_once,
+    "spool-status": _spool_status,
+}
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge-agent", description="Reads field devices and publishes Sparkplug B.")
+    parser.add_argument("--version", action="version", version=f"edge-agent {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    texts = {
+        "run": "run until SIGTERM or SIGINT",
+        "check-config": "name every fault of a configuration; exit code 2 if there is one",
+        "read-once": "read each node once and print value, unit and quality; exit code 1 if one is not good",
+        "spool-status": "what waits for acknowledgement",
+    }
+    for name, text in texts.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--config", required=True, metavar="FILE")
+        if name == "read-once":
+            command.add_argument("--node", metavar="NODE_ID", help="only this node")
+    return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version("citysense")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
+def _set_up_logging() -> None:
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
+
+
+def _unreadable(error: Exception) -> Fault:
+    return Fault("$", f"cannot be read: {error}")
+
+
+def _format_time(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds")
+
+
+if __name__ == "__main__":
+    main()

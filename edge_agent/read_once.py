@@ -1,0 +1,68 @@
+"""Reads each node once and prints what it says (shell): what a field engineer wants to see after wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from contracts.quality import REASONS, Reason, level_of
+from contracts.quantity import QUANTITIES
+from edge_agent.channel_table import ChannelTable
+from edge_agent.configuration import AgentSettings, ProfileLibrary
+from edge_agent.device_poll import Outcome
+from edge_agent.drivers import DRIVERS
+from edge_agent.errors import LineLostError
+from edge_agent.plan_agent import BusPlan, plan_agent
+from edge_agent.poll_bus import poll_device
+
+
+async def read_once(settings: AgentSettings, profiles: ProfileLibrary, node_id: str | None) -> tuple[list[str], bool]:
+    """Lines to print, and whether every channel was good.
+
+    Args:
+        settings: the configuration; its spool and broker are not touched.
+        profiles: all known profiles.
+        node_id: only this node; None: all.
+    """
+    channels, bus_plans = plan_agent(settings, profiles)
+    outcomes: list[Outcome] = []
+    for plan in bus_plans:
+        outcomes += await _read_bus(plan, channels, node_id)
+    wanted = [row for row in outcomes if node_id is None or channels[row[0]].node_id == node_id]
+    lines = [format_outcome(channels, row) for row in wanted]
+    return lines, bool(wanted) and all(reason is Reason.OK for _, _, reason in wanted)
+
+
+def format_outcome(channels: ChannelTable, outcome: Outcome) -> str:
+    """`bus/node  quantity  value unit  quality`, with what to do if it is not good."""
+    alias, value, reason = outcome
+    channel = channels[alias]
+    quantity = QUANTITIES[channel.quantity]
+    shown = "—" if value is None else f"{value:.{quantity.decimals}f} {quantity.unit_symbol}".rstrip()
+    quality = "good" if reason is Reason.OK else f"{level_of(reason)}: {reason.wire_name}: {REASONS[reason].text}"
+    return f"{channel.bus_id}/{channel.node_id}  {channel.quantity}  {shown}  {quality}"
+
+
+async def _read_bus(plan: BusPlan, channels: ChannelTable, node_id: str | None) -> list[Outcome]:
+    devices = [
+        one.device
+        for one in plan.devices
+        if node_id is None or any(channels[alias].node_id == node_id for alias in one.device.aliases)
+    ]
+    if not devices:
+        return []
+    driver = DRIVERS[plan.settings.kind](plan.settings)
+    outcomes: list[Outcome] = []
+    try:
+        await driver.open()
+        for device in devices:
+            outcomes += await poll_device(driver, device)
+    except LineLostError:
+        answered = {alias for alias, _, _ in outcomes}
+        outcomes += _all_lost([alias for device in devices for alias in device.aliases if alias not in answered])
+    finally:
+        driver.close()
+    return outcomes
+
+
+def _all_lost(aliases: Sequence[int]) -> list[Outcome]:
+    return [(alias, None, Reason.LINE_LOST) for alias in aliases]

@@ -1,0 +1,201 @@
+"""What the page says: values, quality, times, banners, in both languages."""
+
+import datetime as dt
+import re
+import string
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+import console
+from console.presentation import (
+    NO_VALUE,
+    Reader,
+    describe_banners,
+    describe_channel,
+    describe_counters,
+    format_time,
+    format_value,
+)
+from console.texts import TEXTS, Language, Wording, choose_language
+from console.view_model import (
+    FleetArrived,
+    LatestArrived,
+    Source,
+    SourceAnswered,
+    SourceFailed,
+    State,
+    step,
+)
+from contracts.alarm import AlarmState, Colour, Direction
+from contracts.fleet import Domain, FleetSnapshot, LifecycleState
+from contracts.quality import REASONS, Level, Reason
+from contracts.quantity import QUANTITIES
+from contracts.query import ChannelLatest, LatestPage
+
+NOON_NS = 1_795_348_800_000_000_000  # 2026-11-22T12:00:00Z
+EN = Reader(Wording(Language.EN), dt.UTC, NOON_NS + 60_000_000_000)
+
+FLEET = FleetSnapshot(
+    revision=1,
+    districts=[{"district_id": "d", "name": "D"}],
+    sites=[{"site_id": "s", "district_id": "d", "domain": "gas", "name": "S", "latitude": 0, "longitude": 0}],
+    gateways=[{"gateway_id": "g", "district_id": "d", "name": "G"}],
+    nodes=[{"node_id": "n", "gateway_id": "g", "bus_id": "b", "site_id": "s", "model": "m"}],
+    channels=[{"channel_id": 1, "node_id": "n", "quantity": "methane_lel"}],
+)
+
+
+def cells(reader=EN, **fields):
+    row = {
+        "channel_id": 1, "phenomenon_ns": NOON_NS, "received_ns": NOON_NS, "value": 12.34, "level": "good",
+        "reason": "ok", "score_ewma_z": 3.21, "last_good_value": 12.34, "last_good_ns": NOON_NS,
+    }  # fmt: skip
+    page = LatestPage(revision=1, channels=[ChannelLatest(**{**row, **fields})])
+    state = State()
+    for update in (FleetArrived(FLEET, 1), LatestArrived(page, is_complete=True, at_ns=1)):
+        state, _ = step(state, update)
+    return describe_channel(state, 1, reader)
+
+
+def test_a_good_value_stands_with_its_unit():
+    good = cells()
+    assert (good.value, good.quality, good.last_good, good.score) == ("12.3 %LEL", "good", "", "3.2")
+    assert good.observed_ms == NOON_NS // 1_000_000
+
+
+@pytest.mark.parametrize("value", [None, 12.34, 99.9])
+@pytest.mark.parametrize("reason", [reason for reason in Reason if REASONS[reason].level is Level.BAD])
+def test_a_bad_observation_never_shows_a_current_number_and_gives_its_reason(reason, value):
+    bad = cells(value=value, level="bad", reason=reason.wire_name, last_good_value=7.0)
+    assert bad.value == NO_VALUE
+    assert bad.score == NO_VALUE
+    assert bad.quality == f"BAD: {REASONS[reason].text}"
+    assert bad.last_good == "last good 7.0 %LEL at 12:00:00"
+
+
+def test_a_bad_channel_that_was_never_good_has_no_last_good_value():
+    assert cells(value=None, level="bad", reason="no_answer", last_good_value=None, last_good_ns=None).last_good == ""
+
+
+def test_an_uncertain_value_is_shown_with_its_doubt():
+    doubtful = cells(level="uncertain", reason="clock_suspect")
+    assert doubtful.value == "12.3 %LEL"
+    assert doubtful.quality == "uncertain: the gateway's clock was not synchronised"
+
+
+def test_a_reason_that_the_contract_does_not_know_is_shown_by_its_name():
+    assert cells(level="bad", reason="frozen_solid").quality == "BAD: frozen_solid"
+
+
+def test_a_channel_without_observations_says_so():
+    state, _ = step(State(), FleetArrived(FLEET, 1))
+    silent = describe_channel(state, 1, EN)
+    assert (silent.level, silent.value, silent.quality) == ("none", NO_VALUE, "nothing received yet")
+
+
+@pytest.mark.parametrize(
+    ("value", "quantity", "text"),
+    [
+        (12.345, "methane_lel", "12.3 %LEL"),
+        (-0.01, "methane_lel", "0.0 %LEL"),
+        (1.0, "fire_alarm", "1"),
+        (0.12345, "acceleration", "0.123 m/s²"),
+        (5.5, "unheard_of", "5.5"),
+    ],
+)
+def test_values_have_the_quantity_s_unit_and_decimals(value, quantity, text):
+    assert format_value(value, quantity) == text
+
+
+def test_times_are_the_city_s_and_carry_the_date_when_it_is_not_today_s():
+    assert format_time(NOON_NS, EN) == "12:00:00"
+    shanghai = Reader(EN.wording, ZoneInfo("Asia/Shanghai"), EN.now_ns)
+    assert format_time(NOON_NS, shanghai) == "20:00:00"
+    assert format_time(NOON_NS - 86_400_000_000_000, shanghai) == "2026-11-21 20:00:00"
+
+
+def answered(*sources, state=None):
+    state = state or State()
+    for source in sources:
+        state, _ = step(state, SourceAnswered(source, NOON_NS))
+    return state
+
+
+def test_there_is_no_banner_when_all_is_live():
+    assert describe_banners(answered(*Source), EN) == []
+
+
+def test_each_source_that_is_down_is_said_with_the_time_of_its_last_answer():
+    state, _ = step(answered(*Source), SourceFailed(Source.ALARMS, "time-out"))
+    assert describe_banners(state, EN) == [
+        "Alarm service does not answer since 12:00:00 – alarms shown may be old, new ones cannot appear (time-out)"
+    ]
+
+
+def test_one_service_that_is_down_is_one_banner():
+    state = answered(Source.ALARMS, Source.FLEET)
+    assert describe_banners(state, EN) == ["Stream processor has not answered yet – no values are known"]
+
+
+def test_counters_of_a_source_that_is_not_live_are_dashes():
+    state, _ = step(answered(Source.LATEST, Source.HEALTH), FleetArrived(FLEET, 1))
+    assert describe_counters(state).silent == "1"
+    state, _ = step(state, SourceFailed(Source.LATEST, "time-out"))
+    assert describe_counters(state).silent == NO_VALUE
+    assert describe_counters(state).nodes == "1"
+
+
+def test_both_languages_have_every_text_with_the_same_fields():
+    for key, (english, chinese) in TEXTS.items():
+        assert english, key
+        assert chinese, key
+        fields = [
+            sorted(name for _, name, _, _ in string.Formatter().parse(text) if name) for text in (english, chinese)
+        ]
+        assert fields[0] == fields[1], f"{key}: the columns have other fields"
+
+
+def test_every_text_that_is_asked_for_stands_in_the_table_and_none_is_idle():
+    families = {
+        "colour": Colour, "state": AlarmState, "level": [*Level, "none"], "domain": Domain,
+        "node_state": LifecycleState, "never": Source, "down": Source, "trend": Direction,
+        "counter": ["nodes", "good", "uncertain", "bad", "silent", "gateways", "quarantine"],
+        "fleet.quality": ["all", "not_good"], "fleet.order": ["bad_first", "place"],
+        "trend.span": ["10m", "1h", "24h"],
+    }  # fmt: skip
+    made = {f"{family}.{member}" for family, members in families.items() for member in members}
+    folder = Path(console.__file__).parent
+    asked = set(made)
+    for path in [*folder.glob("*.py"), *folder.glob("templates/*.html")]:
+        if path.name != "texts.py":
+            text = path.read_text()
+            asked |= set(re.findall(r"""\b(?:t|wording)\(\s*["']([a-z_.0-9]+[a-z0-9])["']""", text))
+            asked |= {key for key in re.findall(r'"([a-z_]+\.[a-z_0-9]+)"', text) if key in TEXTS}
+    assert asked - TEXTS.keys() == set()
+    assert TEXTS.keys() - asked == set()
+
+
+def test_chinese_covers_every_reason_and_quantity():
+    chinese = Wording(Language.ZH)
+    for reason in Reason:
+        assert re.search("[\u4e00-\u9fff]", chinese.reason(reason.wire_name)), reason
+    for name in QUANTITIES:
+        assert re.search("[\u4e00-\u9fff]", chinese.quantity(name)), name
+
+
+@pytest.mark.parametrize(
+    ("asked", "remembered", "accepted", "language"),
+    [
+        (None, None, None, "en"),
+        ("zh", "en", "en", "zh"),
+        ("fr", "zh", "en", "zh"),
+        (None, None, "zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        (None, None, "fr, en;q=0.5, zh;q=0.7", "zh"),
+        (None, None, "zh;q=0, fr", "en"),
+        (None, None, ";;q=,zh;q=x", "en"),
+    ],
+)
+def test_the_language_is_the_asked_then_the_remembered_then_the_browser_s(asked, remembered, accepted, language):
+    assert choose_language(asked, remembered, accepted) == language

@@ -1,0 +1,100 @@
+"""The agent's TOML: the shipped example, and every fault at once."""
+
+from importlib import resources
+
+import pytest
+
+from contracts.errors import ConfigurationError
+from edge_agent.cli import run_command
+from edge_agent.configuration import parse_configuration
+from edge_agent.load_profiles import load_profiles
+from edge_agent.plan_agent import plan_agent
+
+PROFILES = load_profiles()
+EXAMPLE = (resources.files("edge_agent") / "example.toml").read_text()
+
+
+def faults_of(text: str) -> dict[str, str]:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_configuration(text, "agent.toml", PROFILES)
+    return {fault.path: fault.message for fault in caught.value.faults}
+
+
+def test_the_shipped_example_is_right_and_plans_its_buses():
+    settings = parse_configuration(EXAMPLE, "example.toml", PROFILES)
+    channels, buses = plan_agent(settings, PROFILES)
+    assert [plan.settings.kind for plan in buses] == ["modbus_tcp", "modbus_rtu", "serial_frame"]
+    assert [channels[alias + 1].metric_name for alias in range(len(channels))] == [
+        "gas-001/methane_lel",
+        "strain-07/strain",
+        "deck-temperature-1/temperature",
+        "co2-1/carbon_dioxide",
+    ]
+
+
+def test_all_faults_are_named_at_once_with_path_value_and_what_is_allowed():
+    text = (
+        EXAMPLE.replace("baud_rate = 115200", "baud_rate = 9601")
+        .replace('profile = "honeywell_sensepoint_xrl"', 'profile = "honeywell_xrl"')
+        .replace("device_id = 20", "device_id = 300")
+        .replace("channel_index = 7", "channel_index = 17")
+        .replace('node_id = "co2-1"', 'node_id = "gas-001"')
+        .replace('bus_id = "co2-uart"', 'bus_id = "gas-tcp"')
+        .replace('kind = "vibrating_wire"', 'kind = "linear"')
+        .replace("gauge_factor = 4.062\nzero_frequency_hz = 900.0", "scale = 2.0")
+        .replace('protocol = "5" ', 'protocol = "4" ')
+        .replace("flush_interval_s = 1.0", "flush_interval = 1.0")
+        .replace("poll_interval_s = 1.0", "poll_interval_s = 0.0005")
+    )
+    faults = faults_of(text)
+    assert set(faults) == {
+        "$.mqtt.protocol",
+        "$.spool.flush_interval",
+        "$.bus[0].node[0].poll_interval_s",
+        "$.bus[1].baud_rate",
+        "$.bus[1].node[1].device_id",
+        "$.bus[0].node[0].profile",
+        "$.bus[1].node[0].channel_index",
+        "$.bus[1].node[0].calibration.strain",
+        "$.bus[2].bus_id",
+        "$.bus[2].node[0].node_id",
+    }
+    assert "9601" in faults["$.bus[1].baud_rate"]
+    assert "115200" in faults["$.bus[1].baud_rate"]
+    assert all(name in faults["$.bus[0].node[0].profile"] for name in PROFILES)
+    assert faults["$.bus[1].node[0].channel_index"] == "17 is not one of 1…16"
+
+
+def test_a_profile_of_another_protocol_does_not_fit_a_bus():
+    faults = faults_of(EXAMPLE.replace('profile = "winsen_mhz19b"', 'profile = "geokon_3810a"'))
+    assert "modbus" in faults["$.bus[2].node[0].profile"]
+
+
+def test_a_repeated_profile_needs_a_place_and_a_calibration():
+    faults = faults_of(EXAMPLE.replace("channel_index = 7\n", "").replace("[bus.node.calibration.strain]", "[x]"))
+    assert "is missing" in faults["$.bus[1].node[0].channel_index"]
+    assert "vibrating_wire" in faults["$.bus[1].node[0].calibration.strain"]
+
+
+@pytest.mark.parametrize("text", ["", "gateway = 3", "[[bus]]", "bus = 'x'", "not toml ="])
+def test_no_document_is_too_broken_to_be_named(text):
+    assert faults_of(text)
+
+
+def test_check_config_says_ok_or_lists_faults_with_exit_code_2(tmp_path, capsys):
+    path = tmp_path / "agent.toml"
+    path.write_text(EXAMPLE)
+    assert run_command(["check-config", "--config", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}: ok\n"
+    path.write_text(EXAMPLE.replace("115200", "9601"))
+    assert run_command(["check-config", "--config", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"{path}: $.bus[1].baud_rate: 9601: ")
+    assert run_command(["check-config", "--config", str(tmp_path / "absent.toml")]) == 2
+
+
+def test_every_shipped_profile_names_its_source_and_only_known_quantities():
+    assert {"honeywell_sensepoint_xrl", "winners_vtn416", "geokon_3810a", "notifier_modbus_gw"} <= set(PROFILES)
+    for name, profile in PROFILES.items():
+        assert len(profile.source) > 40, name
