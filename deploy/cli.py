@@ -165,8 +165,9 @@ async def _watch_broker(city: City, supervisor: Supervisor) -> None:
             connected_s = time.monotonic()
 
 
-async def _get_health(city: City) -> Any | None:
-    return await get_json(f"{city.url('stream-processor')}/v1/health", city.tokens["viewer"])
+async def _get_health(city: City) -> dict[str, Any] | None:
+    health = await get_json(f"{city.url('stream-processor')}/v1/health", city.tokens["viewer"])
+    return health if isinstance(health, dict) else None
 
 
 def _stop_at_signal(supervisor: Supervisor) -> asyncio.Event:

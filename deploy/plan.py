@@ -56,6 +56,8 @@ class Program:
     ready: tuple[Readiness, ...] = ()
     """All must hold. None: ready as soon as it runs."""
     is_task: bool = False
+    folder: str = ""
+    """Working directory; empty: the run directory."""
     address: str = ""
     """What a person connects to; empty if nothing."""
 
@@ -214,6 +216,7 @@ def _agents(city: City, python: str) -> Iterable[Program]:
             name=account.gateway_id,
             argv=(*_module(python, "edge_agent.cli"), "run", "--config", city.run.demo(f"{account.gateway_id}.toml")),
             after=("broker", "field", "stream-processor"),
+            folder=city.run.demo(),  # the serial ports in its file are links beside it
         )
 
 

@@ -160,7 +160,7 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log if stdout is None else stdout,
                 stderr=log,
-                cwd=self._run.root,
+                cwd=program.folder or self._run.root,
                 env=_environment(),
                 start_new_session=True,
             )

@@ -8,12 +8,13 @@ import contextlib
 import logging
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 from contracts.errors import ConfigurationError, Fault
-from edge_agent.configuration import AgentSettings, parse_configuration
+from edge_agent.configuration import AgentSettings, ProfileLibrary, find_profile_folder, parse_configuration
 from edge_agent.errors import AgentError
 from edge_agent.load_profiles import load_profiles
 from edge_agent.read_once import read_once
@@ -34,49 +35,69 @@ def run_command(arguments: list[str]) -> int:
     chosen = _build_parser().parse_args(arguments)
     path = Path(chosen.config)
     try:
-        settings = _load(path)
+        settings, profiles = _load(path)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIGURATION
     try:
-        return int(_COMMANDS[chosen.command](settings, path, chosen))
+        return int(_COMMANDS[chosen.command](_Context(settings, profiles, path, chosen)))
     except AgentError as error:
         print(f"edge-agent: {error}", file=sys.stderr)
         return EXIT_FAILED
 
 
-def _load(path: Path) -> AgentSettings:
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What a command works on."""
+
+    settings: AgentSettings
+    profiles: ProfileLibrary
+    path: Path
+    """Of the configuration file."""
+    chosen: argparse.Namespace
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths are relative to."""
+        return self.path.resolve().parent
+
+
+def _load(path: Path) -> tuple[AgentSettings, ProfileLibrary]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(str(path), [_unreadable(error)]) from error
-    return parse_configuration(text, str(path), load_profiles())
+        raise ConfigurationError(str(path), [Fault("$", f"cannot be read: {error}")]) from error
+    own_folder = find_profile_folder(text)
+    profiles = load_profiles(None if own_folder is None else path.resolve().parent / own_folder)
+    return parse_configuration(text, str(path), profiles), profiles
 
 
-def _run(settings: AgentSettings, path: Path, _chosen: argparse.Namespace) -> int:
+def _run(context: _Context) -> int:
     _set_up_logging()
-    asyncio.run(run_agent(settings, load_profiles(), path.resolve().parent))
+    asyncio.run(run_agent(context.settings, context.profiles, context.folder))
     return 0
 
 
-def _check_config(_settings: AgentSettings, path: Path, _chosen: argparse.Namespace) -> int:
-    print(f"{path}: ok")
+def _check_config(context: _Context) -> int:
+    print(f"{context.path}: ok")
     return 0
 
 
-def _read_once(settings: AgentSettings, _path: Path, chosen: argparse.Namespace) -> int:
+def _read_once(context: _Context) -> int:
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
-    known = [node.node_id for bus in settings.bus for node in bus.node]
-    if chosen.node is not None and chosen.node not in known:
-        print(f"edge-agent: {chosen.node!r} is not one of {', '.join(known)}", file=sys.stderr)
+    known = [node.node_id for bus in context.settings.bus for node in bus.node]
+    node_id = context.chosen.node
+    if node_id is not None and node_id not in known:
+        print(f"edge-agent: {node_id!r} is not one of {', '.join(known)}", file=sys.stderr)
         return EXIT_CONFIGURATION
-    lines, is_good = asyncio.run(read_once(settings, load_profiles(), chosen.node))
+    lines, is_good = asyncio.run(read_once(context.settings, context.profiles, node_id))
     print("\n".join(lines))
     return 0 if is_good else EXIT_FAILED
 
 
-def _spool_status(settings: AgentSettings, path: Path, _chosen: argparse.Namespace) -> int:
-    spool_path = path.resolve().parent / settings.spool.path
+def _spool_status(context: _Context) -> int:
+    settings = context.settings
+    spool_path = context.folder / settings.spool.path
     if not spool_path.exists():
         print(f"{spool_path}: there is no spool yet")
         return 0
@@ -132,10 +153,6 @@ def _set_up_logging() -> None:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
-
-
-def _unreadable(error: Exception) -> Fault:
-    return Fault("$", f"cannot be read: {error}")
 
 
 def _format_time(time_ns: int) -> str:

@@ -39,6 +39,8 @@ class GatewaySettings(Settings):
     """Sparkplug edge node id, and the MQTT client id."""
     district_id: Identifier
     """Sparkplug group id."""
+    profile_folder: str | None = None
+    """A folder with device profiles of one's own, beside the shipped ones."""
 
 
 class MqttSettings(Settings):
@@ -164,10 +166,20 @@ def parse_configuration(text: str, source: str, profiles: ProfileLibrary) -> Age
     try:
         settings = check_settings(AgentSettings, document, source)
     except ConfigurationError as error:
-        raise ConfigurationError(source, [*map(_tidy, error.faults), *faults]) from error
+        raise ConfigurationError(source, [*_tidy(error.faults), *faults]) from error
     if faults:
         raise ConfigurationError(source, faults)
     return settings
+
+
+def find_profile_folder(text: str) -> str | None:
+    """Which folder of further profiles a configuration names, as far as it can be read at all."""
+    try:
+        gateway = tomllib.loads(text).get("gateway")
+    except tomllib.TOMLDecodeError:
+        return None
+    folder = gateway.get("profile_folder") if isinstance(gateway, dict) else None
+    return folder if isinstance(folder, str) else None
 
 
 def find_cross_faults(document: Mapping[str, Any], profiles: ProfileLibrary) -> Iterator[Fault]:
@@ -234,10 +246,18 @@ def _tables(parent: Mapping[str, Any], key: str) -> Iterator[tuple[int, dict[str
         yield from ((at, table) for at, table in enumerate(tables) if isinstance(table, dict))
 
 
-def _tidy(fault: Fault) -> Fault:
-    """Takes the tags of pydantic's unions out of a path: `$.bus[0].modbus_tcp.port` → `$.bus[0].port`."""
-    path = fault.path
+def _tidy(faults: list[Fault]) -> list[Fault]:
+    """Takes out what only pydantic understands.
+
+    The tags of its unions stand in paths (`$.bus[0].modbus_tcp.port` → `$.bus[0].port`), and a list whose items are
+    faulty is said to be too short as well.
+    """
+    tidied = [Fault(_without_tags(fault.path), fault.message) for fault in faults]
+    return [fault for fault in tidied if not any(other.path.startswith(f"{fault.path}[") for other in tidied)]
+
+
+def _without_tags(path: str) -> str:
     for tag in (*_PROTOCOL_OF_KIND, "linear", "polynomial", "steinhart_hart", "vibrating_wire"):
         path = path.replace(f"].{tag}.", "].").removesuffix(f".{tag}")
         path = path.replace(f".{tag}.", ".") if ".calibration." in path else path
-    return Fault(path, fault.message)
+    return path

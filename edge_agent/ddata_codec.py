@@ -36,6 +36,10 @@ _METRIC_PROPERTIES: Final = b"\x4a"
 _METRIC_LONG_VALUE: Final = b"\x58"
 _METRIC_DOUBLE_VALUE: Final = b"\x69"
 
+_DOUBLE_BYTES: Final = 8
+_HEADERS: Final = [_PAYLOAD_METRIC + bytes([length]) for length in range(128)]
+"""Tag and length of a metric; one that is good is always shorter than 128 bytes."""
+
 _pack_double = struct.Struct("<d").pack
 
 
@@ -63,17 +67,20 @@ def encode_ddata(
         is_historical: the readings are sent late or again.
     """
     parts = [_PAYLOAD_TIMESTAMP, encode_varint(now_ms)]
+    append = parts.append
     history = _METRIC_IS_HISTORICAL if is_historical else b""
-    last_ns, middle = -1, b""
+    last_ns, middle, middle_good = -1, b"", b""
     for alias, phenomenon_ns, value, reason in readings:
         if phenomenon_ns != last_ns:
             last_ns = phenomenon_ns
             middle = _METRIC_TIMESTAMP + encode_varint(phenomenon_ns // NANOSECONDS_PER_MILLISECOND) + history
+            middle_good = middle + _METRIC_DOUBLE_VALUE
+        named = _ALIASES[alias] if alias < len(_ALIASES) else _alias_octets(alias)
         if reason == 0 and value is not None:
-            body = _alias_octets(alias) + middle + _METRIC_DOUBLE_VALUE + _pack_double(value)
+            append(_HEADERS[len(named) + len(middle_good) + _DOUBLE_BYTES] + named + middle_good + _pack_double(value))
         else:
-            body = _alias_octets(alias) + middle + _encode_bad(value, reason)
-        parts += (_PAYLOAD_METRIC, encode_varint(len(body)), body)
+            body = named + middle + _encode_bad(value, reason)
+            append(_PAYLOAD_METRIC + encode_varint(len(body)) + body)
     for name, number in ((uplink.EPOCH, epoch), (uplink.BATCH, batch)):
         body = _encode_identity(name, now_ms, number)
         parts += (_PAYLOAD_METRIC, encode_varint(len(body)), body)

@@ -23,7 +23,6 @@ from edge_agent.configuration import ModbusNodeSettings, NodeSettings
 from edge_agent.frame_parser import FrameFormat, build_field_decoder
 from edge_agent.profile import (
     FrameChannel,
-    HeartbeatRegister,
     ModbusProfile,
     RegisterChannel,
     SerialFrameProfile,
@@ -83,12 +82,13 @@ class _Heartbeat:
 @dataclass(frozen=True, slots=True)
 class _RegisterChannelPlan:
     alias: int
-    field: Field
+    field_at: int
+    """Which of the device's fields holds the value."""
     convert: Conversion | None
     low: float
     high: float
-    states: tuple[tuple[Field, StateRegister], ...]
-    heartbeat: tuple[Field, _Heartbeat] | None
+    states: tuple[tuple[int, StateRegister], ...]
+    heartbeat: tuple[int, _Heartbeat] | None
 
 
 @dataclass(slots=True)
@@ -97,7 +97,8 @@ class _ReadPlan:
 
     read: Read
     request: ModbusRequest
-    decoders: tuple[tuple[Field, FieldDecoder, int], ...]
+    decoders: tuple[tuple[int, FieldDecoder, int], ...]
+    """For each field: which one, how to decode it, and where in the answer it begins."""
     is_proven: bool = False
 
 
@@ -105,24 +106,29 @@ class _ReadPlan:
 class _Cycle:
     """What one poll has brought so far."""
 
+    numbers: list[float | None]
+    """By field; None: see `failures`."""
+    failures: list[Reason]
     may_narrow: bool
     has_narrowed: bool = False
-    numbers: dict[Field, float] = field(default_factory=dict)
-    failures: dict[Field, Reason] = field(default_factory=dict)
+    has_numbers: bool = False
     plans: list[_ReadPlan] = field(default_factory=list)
     """The requests that are worth sending the next time."""
 
     def take(self, plan: _ReadPlan, words: Sequence[int] | bytes) -> None:
         """An answer came."""
-        plan.is_proven = True
+        plan.is_proven = self.has_numbers = True
         self.plans.append(plan)
-        for wanted, decode, at in plan.decoders:
-            self.numbers[wanted] = decode(words, at)
+        numbers = self.numbers
+        for field_at, decode, word_at in plan.decoders:
+            numbers[field_at] = decode(words, word_at)
 
     def fail(self, plans: Sequence[_ReadPlan], reason: Reason) -> None:
         """No answer came to these."""
         self.plans += plans
-        self.failures.update({wanted: reason for plan in plans for wanted in plan.read.fields})
+        for plan in plans:
+            for field_at, _, _ in plan.decoders:
+                self.failures[field_at] = reason
 
     def narrow(self, plan: _ReadPlan, reason: Reason) -> tuple[Read, ...]:
         """Smaller requests to try in place of a refused one that never worked; empty if that makes no sense."""
@@ -148,13 +154,13 @@ class ModbusDevice:
             nodes: settings, profile, and alias by quantity of each node on it.
         """
         self.device_id = device_id
+        self._field_at: dict[Field, int] = {}
         self._channels: list[_RegisterChannelPlan] = []
         for settings, profile, aliases in nodes:
-            self._channels += _plan_node(settings, profile, aliases)
-        fields = [wanted for channel in self._channels for wanted in _fields_of(channel)]
+            self._channels += _plan_node(settings, profile, aliases, self._field_at)
         max_registers = min(profile.max_registers for _, profile, _ in nodes)
         max_hole_registers = min(profile.max_hole_registers for _, profile, _ in nodes)
-        self._original = plan_reads(fields, max_registers, max_hole_registers)
+        self._original = plan_reads(list(self._field_at), max_registers, max_hole_registers)
         self._plan = self._build_plan(self._original)
         self._narrow_from_s = -math.inf
 
@@ -170,7 +176,8 @@ class ModbusDevice:
 
     def poll(self, now_s: float) -> Poll:
         """Asks for everything; `now_s` is a monotonic clock, for the heartbeat and for learning."""
-        cycle = _Cycle(may_narrow=now_s >= self._narrow_from_s)
+        count = len(self._field_at)
+        cycle = _Cycle([None] * count, [Reason.NO_ANSWER] * count, may_narrow=now_s >= self._narrow_from_s)
         waiting = list(reversed(self._plan))
         while waiting:
             plan = waiting.pop()
@@ -189,7 +196,7 @@ class ModbusDevice:
 
     def _learn(self, cycle: _Cycle, now_s: float) -> None:
         """Keeps smaller requests that helped; a device that refuses everything is asked as planned again."""
-        if cycle.has_narrowed and not cycle.numbers:
+        if cycle.has_narrowed and not cycle.has_numbers:
             self._plan = self._build_plan(self._original)
             self._narrow_from_s = now_s + NARROW_AGAIN_S
         else:
@@ -200,7 +207,7 @@ class ModbusDevice:
             _ReadPlan(
                 read,
                 ModbusRequest(self.device_id, read.function_code, read.address, read.count),
-                tuple((wanted, build_decoder(wanted), wanted.address - read.address) for wanted in read.fields),
+                tuple((self._field_at[one], build_decoder(one), one.address - read.address) for one in read.fields),
             )
             for read in reads
         ]
@@ -232,7 +239,7 @@ class FrameDevice:
             if isinstance(answer, bytes):
                 convert = _conversion(self.settings, channel)
                 number = build_field_decoder(channel.field)(answer)
-                outcomes.append(_judge_number(alias, number, convert, _bounds(channel), Reason.OK))
+                outcomes.append(_judge_number(alias, number, convert, *_bounds(channel), Reason.OK))
             else:
                 assert isinstance(answer, Reason)
                 outcomes.append((alias, None, answer))
@@ -243,40 +250,39 @@ Device = ModbusDevice | FrameDevice
 
 
 def _plan_node(
-    settings: ModbusNodeSettings, profile: ModbusProfile, aliases: Mapping[str, int]
+    settings: ModbusNodeSettings, profile: ModbusProfile, aliases: Mapping[str, int], field_at: dict[Field, int]
 ) -> list[_RegisterChannelPlan]:
+    """The channels of a node; their fields get places in `field_at`."""
     shift = profile.address_shift(settings.channel_index)
-    heartbeat = None if profile.heartbeat is None else _plan_heartbeat(profile.heartbeat, shift)
+
+    def place(wanted: Field) -> int:
+        return field_at.setdefault(wanted, len(field_at))
+
+    heartbeat = None
+    if profile.heartbeat is not None:
+        beat = Field(profile.heartbeat.function_code, profile.heartbeat.address + shift)
+        heartbeat = (place(beat), _Heartbeat(profile.heartbeat.stale_after_s))
     plans = []
     for channel in profile.channel:
         low, high = _bounds(channel)
+        address = channel.address + shift
+        states = [
+            (place(Field(state.function_code, state.address + shift, RegisterType(state.type))), state)
+            for state in profile.state
+            if not state.quantities or channel.quantity in state.quantities
+        ]
         plans.append(
             _RegisterChannelPlan(
                 alias=aliases[channel.quantity],
-                field=Field(
-                    channel.function_code, channel.address + shift, channel.type, channel.word_order, channel.mask
-                ),
+                field_at=place(Field(channel.function_code, address, channel.type, channel.word_order, channel.mask)),
                 convert=_register_conversion(settings, channel),
                 low=low,
                 high=high,
-                states=tuple(
-                    (Field(state.function_code, state.address + shift, RegisterType(state.type)), state)
-                    for state in profile.state
-                    if not state.quantities or channel.quantity in state.quantities
-                ),
+                states=tuple(states),
                 heartbeat=heartbeat,
             )
         )
     return plans
-
-
-def _plan_heartbeat(register: HeartbeatRegister, shift: int) -> tuple[Field, _Heartbeat]:
-    return Field(register.function_code, register.address + shift), _Heartbeat(register.stale_after_s)
-
-
-def _fields_of(channel: _RegisterChannelPlan) -> list[Field]:
-    fields = [channel.field, *(place for place, _ in channel.states)]
-    return fields if channel.heartbeat is None else [*fields, channel.heartbeat[0]]
 
 
 def _register_conversion(settings: ModbusNodeSettings, channel: RegisterChannel) -> Conversion | None:
@@ -302,40 +308,41 @@ def _bounds(channel: RegisterChannel | FrameChannel) -> tuple[float, float]:
 
 
 def _judge(
-    channel: _RegisterChannelPlan, numbers: Mapping[Field, float], failures: Mapping[Field, Reason], now_s: float
+    channel: _RegisterChannelPlan, numbers: Sequence[float | None], failures: Sequence[Reason], now_s: float
 ) -> Outcome:
-    number = numbers.get(channel.field)
+    number = numbers[channel.field_at]
     if number is None:
-        return channel.alias, None, failures[channel.field]
+        return channel.alias, None, failures[channel.field_at]
     reason = Reason.OK
-    for place, state in channel.states:
-        register = numbers.get(place)
+    for field_at, state in channel.states:
+        register = numbers[field_at]
         if register is None:
-            return channel.alias, None, failures[place]
+            return channel.alias, None, failures[field_at]
         if reason is Reason.OK:
             reason = state.reason_of(int(register))
     if channel.heartbeat is not None:
-        place, heartbeat = channel.heartbeat
-        register = numbers.get(place)
+        field_at, heartbeat = channel.heartbeat
+        register = numbers[field_at]
         if register is None:
-            return channel.alias, None, failures[place]
+            return channel.alias, None, failures[field_at]
         if heartbeat.beat(int(register), now_s) is not Reason.OK:
             reason = Reason.STALE
-    return _judge_number(channel.alias, number, channel.convert, (channel.low, channel.high), reason)
+    return _judge_number(channel.alias, number, channel.convert, channel.low, channel.high, reason)
 
 
 def _judge_number(
-    alias: int, number: float, convert: Conversion | None, bounds: tuple[float, float], reason: Reason
+    alias: int, number: float, convert: Conversion | None, low: float, high: float, reason: Reason
 ) -> Outcome:
     """Calibrates and checks a number that was truly read."""
-    if reason in VALUELESS:
+    ok = Reason.OK
+    if reason is not ok and reason in VALUELESS:
         return alias, None, reason
     try:
         value = float(number if convert is None else convert(number))
     except OverflowError:
         value = math.inf
     if not math.isfinite(value):
-        return alias, None, Reason.NOT_A_NUMBER if reason is Reason.OK else reason
-    if reason is Reason.OK and not bounds[0] <= value <= bounds[1]:
+        return alias, None, Reason.NOT_A_NUMBER if reason is ok else reason
+    if reason is ok and not low <= value <= high:
         return alias, value, Reason.OUT_OF_RANGE
     return alias, value, reason

@@ -23,6 +23,12 @@ CLOCK_STEP_NS: Final = NANOSECONDS_PER_SECOND
 """A clock further back than this has been stepped: its observations are marked."""
 
 
+def is_silent(outcomes: Sequence[Outcome]) -> bool:
+    """Whether a poll got no answer at all."""
+    silence = Reason.NO_ANSWER
+    return bool(outcomes) and all(reason is silence for _, _, reason in outcomes)
+
+
 class PhenomenonClock:
     """Whole milliseconds, strictly increasing, whatever the wall clock does."""
 
@@ -59,6 +65,7 @@ class DeviceWatch:
     def readings(self, outcomes: Sequence[Outcome], wall_ns: int, now_s: float) -> list[Reading]:
         """The outcomes that are worth keeping, with their time."""
         phenomenon_ns, is_suspect = self._clock.stamp(wall_ns)
+        ok, good_code = Reason.OK, int(Reason.CLOCK_SUSPECT if is_suspect else Reason.OK)
         kept: list[Reading] = []
         for alias, value, reason in outcomes:
             if value is None:
@@ -66,10 +73,10 @@ class DeviceWatch:
                     continue
             elif self._bad_since:
                 self._bad_since.pop(alias, None)
-            if is_suspect and reason is Reason.OK:
-                kept.append((alias, phenomenon_ns, value, Reason.CLOCK_SUSPECT.value))
+            if reason is ok:
+                kept.append((alias, phenomenon_ns, value, good_code))
             else:
-                kept.append((alias, phenomenon_ns, value, reason.value))
+                kept.append((alias, phenomenon_ns, value, int(reason)))
         return kept
 
     def next_due_s(self, due_s: float, now_s: float, outcomes: Sequence[Outcome], fraction: float) -> float:
@@ -81,7 +88,7 @@ class DeviceWatch:
             outcomes: of this poll.
             fraction: random, 0 to 1, for the jitter.
         """
-        if outcomes and all(reason is Reason.NO_ANSWER for _, _, reason in outcomes):
+        if is_silent(outcomes):
             self.silent_polls += 1
         else:
             self.silent_polls = 0

@@ -15,7 +15,7 @@ from contracts.quality import Reason
 from edge_agent.back_off import back_off_s
 from edge_agent.channel_table import Reading
 from edge_agent.device_poll import Device, Outcome
-from edge_agent.device_watch import DeviceWatch
+from edge_agent.device_watch import DeviceWatch, is_silent
 from edge_agent.drivers import Driver
 from edge_agent.errors import LineLostError
 
@@ -103,10 +103,9 @@ class BusPoller:
         readings = polled.watch.readings(outcomes, time.time_ns(), now_s)
         if readings:
             self._sink.put(self._bus_id, readings)
-        is_silent = all(reason is Reason.NO_ANSWER for _, _, reason in outcomes)
-        if is_silent != was_silent:
+        if is_silent(outcomes) != was_silent:
             _log.warning(
-                "%s bus_id=%s device=%s", "device_silent" if is_silent else "device_back", self._bus_id, polled.name
+                "%s bus_id=%s device=%s", "device_back" if was_silent else "device_silent", self._bus_id, polled.name
             )
 
     def _note_line_up(self) -> None:

@@ -28,6 +28,7 @@ from edge_agent.store_readings import Spool
 
 COMMIT_RETRY_FIRST_S: Final = 0.5
 COMMIT_RETRY_LONGEST_S: Final = 10.0
+CANCEL_AGAIN_S: Final = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -204,6 +205,8 @@ def _raise_first_error(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancels until all have ended: `asyncio.wait_for` (Python 3.11, inside of pymodbus) can swallow a cancellation."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)

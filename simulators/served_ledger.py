@@ -33,6 +33,7 @@ class ServedLedger:
     """An open ledger file."""
 
     def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = path.open("ab", buffering=0)
 
     def append(self, time_ns: int, bus_id: str, device_id: int, served: Sequence[ServedReading]) -> None:

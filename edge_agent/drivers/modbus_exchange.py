@@ -8,11 +8,13 @@ whether there was silence, a corrupt frame, or something that is no frame.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable, Sequence
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
+from pymodbus.exceptions import ModbusException, ModbusIOException
 from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu.register_message import ReadHoldingRegistersResponse, ReadInputRegistersResponse
 
 from contracts.quality import Reason, reason_of_modbus_exception
 from edge_agent.device_poll import Answer, ModbusRequest, Request
@@ -21,6 +23,22 @@ from edge_agent.errors import LineLostError
 PacketTrace = Callable[[bool, bytes], bytes]
 ClientFactory = Callable[[PacketTrace], AsyncModbusTcpClient | AsyncModbusSerialClient]
 RemainsJudge = Callable[[ModbusRequest, bytes], Reason]
+
+
+class _HoldingRegisters(ReadHoldingRegistersResponse):
+    """Function 3, unpacked at once rather than register by register."""
+
+    def decode(self, data: bytes) -> None:
+        """Takes byte count and registers."""
+        self.registers = unpack_registers(data)
+
+
+class _InputRegisters(ReadInputRegistersResponse):
+    """Function 4, likewise."""
+
+    def decode(self, data: bytes) -> None:
+        """Takes byte count and registers."""
+        self.registers = unpack_registers(data)
 
 
 class ModbusExchange:
@@ -53,6 +71,8 @@ class ModbusExchange:
         if not is_connected:
             client.close()
             raise LineLostError(f"{self._name}: cannot be opened")
+        client.register(_HoldingRegisters)
+        client.register(_InputRegisters)
         self._client = client
 
     def close(self) -> None:
@@ -95,6 +115,13 @@ class ModbusExchange:
                 self._heard += self._shown
             self._shown = packet
         return packet
+
+
+def unpack_registers(octets: bytes) -> list[int]:
+    """Registers behind their byte count. Raises ModbusIOException if the two do not fit."""
+    if not octets or octets[0] % 2 or octets[0] != len(octets) - 1:
+        raise ModbusIOException(f"a byte count of {octets[:1].hex()} before {len(octets) - 1} bytes")
+    return list(struct.unpack_from(f">{octets[0] // 2}H", octets, 1))
 
 
 def _answer_of(pdu: ModbusPDU, request: ModbusRequest) -> Sequence[int] | Reason:

@@ -1,8 +1,9 @@
 """Embedded path: readings per second that go from the broker into the durable store without growing lag.
 
-Open loop: edge nodes publish DDATA of 200 readings on a fixed schedule, late or not, at doubling rates. A rate holds when
-what was sent is stored and acknowledged within LAG_LIMIT_S after its end; the figure is the highest rate that holds. The
-generator builds its bytes with the protobuf runtime directly, not with our codec; it and the broker use the same two cores.
+Open loop: edge nodes publish DDATA of 200 readings on a fixed schedule, late or not, at doubling rates. A rate holds
+when what was sent is stored and acknowledged within LAG_LIMIT_S after its end; the figure is the highest rate that
+holds. The generator builds its bytes with the protobuf runtime directly, not with our codec; it and the broker use
+the same two cores.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ class LoadGateway:
         self._publish(
             "NBIRTH", "", self._payload([self._named("bdSeq", UINT64, 0), self._named("Uplink/Epoch", UINT64, 1)])
         )
-        metrics = []
-        for node in range(NODES_PER_GATEWAY):
-            metric = self._named(f"n-{self._number}-{node}/methane_lel", DOUBLE, None)
-            metric.alias = node
-            metrics.append(metric)
+        metrics = [
+            self._named(f"n-{self._number}-{node}/methane_lel", DOUBLE, None) for node in range(NODES_PER_GATEWAY)
+        ]
+        for alias, metric in enumerate(metrics):
+            metric.alias = alias
         self._publish("DBIRTH", "/b", self._payload(metrics))
 
     def send(self, value: float) -> None:
@@ -114,7 +115,8 @@ def _climb(stack: Stack, gateways: list[LoadGateway]) -> Iterator[str]:
         lag_s = _drain(stack, stored_before + sent)
         cpu_us = 1e6 * (cpu_seconds(stack.processor.pid) - cpu_before) / sent
         lag = f"{lag_s:6.2f} s" if lag_s is not None else f"> {LAG_LIMIT_S:.0f} s"
-        yield f"  {rate:9,}  {sent / took_s:7,.0f}   {lag:>13}   {cpu_us:24.1f}   {resident_mb(stack.processor.pid):11.0f}"
+        memory_mb = resident_mb(stack.processor.pid)
+        yield f"  {rate:9,}  {sent / took_s:7,.0f}   {lag:>13}   {cpu_us:24.1f}   {memory_mb:11.0f}"
         if lag_s is None or sent / took_s < 0.95 * rate:
             break
         best = rate

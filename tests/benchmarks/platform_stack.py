@@ -1,4 +1,5 @@
-"""Broker, registry, alarm service and embedded stream processor for a benchmark: the real programs, a fleet of one's own."""
+"""Broker, registry, alarm service and embedded stream processor for a benchmark: the real programs, a fleet of one's
+own."""
 
 from __future__ import annotations
 

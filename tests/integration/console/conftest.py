@@ -45,8 +45,10 @@ class Service:
     """One FastAPI application on a port of its own, that can be stopped, started again on that port, and hung."""
 
     def __init__(self, add_routes):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self._reservation = socket.socket()  # bound and not listening: nobody else is given the port meanwhile
+        self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reservation.bind(("127.0.0.1", 0))
+        self.port = self._reservation.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.is_hung = False
         self.is_closing = False
@@ -77,6 +79,10 @@ class Service:
         self._server.should_exit = True
         self._thread.join(10)
         assert not self._thread.is_alive()
+
+    def release(self):
+        """Gives the port back."""
+        self._reservation.close()
 
 
 async def poll(service, has_changed, wait_s):
@@ -336,6 +342,7 @@ def city():
     for service in made.services:
         if not service.is_closing:
             service.stop()
+        service.release()
 
 
 @pytest.fixture

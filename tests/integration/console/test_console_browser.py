@@ -1,5 +1,6 @@
 """The page in a real headless Chromium: what a duty officer sees and does."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
@@ -66,9 +68,12 @@ class Page:
         return self.browser.find_element(By.CSS_SELECTOR, selector)
 
     def see(self, selector, timeout_s=10.0):
-        return self.eventually(
-            lambda: next((one for one in self.find_all(selector) if one.is_displayed()), None), selector, timeout_s
-        )
+        return self.eventually(lambda: self._displayed(selector), selector, timeout_s)
+
+    def _displayed(self, selector):
+        with contextlib.suppress(StaleElementReferenceException):  # drawn anew meanwhile: look again
+            return next((one for one in self.find_all(selector) if one.is_displayed()), None)
+        return None
 
     def text(self, selector):
         return self.browser.execute_script(
@@ -77,6 +82,11 @@ class Page:
 
     def see_text(self, selector, text, timeout_s=10.0):
         self.eventually(lambda: text in self.text(selector), f"{text!r} in {selector}", timeout_s)
+
+    def channels(self):
+        """The rows, read in one step: they may be drawn anew at any moment."""
+        script = "return [...document.querySelectorAll('#fleet-rows tr')].map((row) => row.dataset.channel)"
+        return self.browser.execute_script(script)
 
     def screenshot(self, name):
         folder = os.environ.get("CITYSENSE_SCREENSHOTS")
@@ -219,17 +229,14 @@ def test_a_row_opens_its_trend_and_the_filter_narrows_the_rows(page, city):
     page.find("[data-action=close]").click()
     assert not page.find_all("#channel-panel")
     page.find("[name=text]").send_keys("bridge")
-    page.eventually(lambda: len(page.find_all("#fleet-rows tr")) == 2, "only the bridge's channels are left")
+    page.eventually(lambda: len(page.channels()) == 2, "only the bridge's channels are left")
     page.find("[name=text]").clear()
     page.find("[name=text]").send_keys(" ")
-    page.eventually(lambda: len(page.find_all("#fleet-rows tr")) == 4, "all rows are back")
+    page.eventually(lambda: len(page.channels()) == 4, "all rows are back")
     city.report((1, {"value": None, "level": "bad", "reason": "crc_error"}))
     Select(page.find("[name=quality]")).select_by_value("not_good")
     page.eventually(
-        lambda: (
-            [row.get_attribute("data-channel") for row in page.find_all("#fleet-rows tr")]
-            == ["gd-0001/methane_lel", "sg-0001/temperature", "sg-0001/strain"]
-        ),
+        lambda: page.channels() == ["gd-0001/methane_lel", "sg-0001/temperature", "sg-0001/strain"],
         "bad, then never heard, then uncertain",
     )
     page.find("[data-counter=quarantine] button").click()

@@ -98,3 +98,21 @@ def test_every_shipped_profile_names_its_source_and_only_known_quantities():
     assert {"honeywell_sensepoint_xrl", "winners_vtn416", "geokon_3810a", "notifier_modbus_gw"} <= set(PROFILES)
     for name, profile in PROFILES.items():
         assert len(profile.source) > 40, name
+
+
+def test_profiles_of_ones_own_are_found_beside_the_configuration_and_their_faults_are_named(tmp_path, capsys):
+    path = tmp_path / "agent.toml"
+    text = EXAMPLE.replace('# profile_folder = "profiles"', 'profile_folder = "own"')
+    path.write_text(text.replace('"geokon_3810a"', '"my_thermometer"'))
+    assert run_command(["check-config", "--config", str(path)]) == 2
+    assert "profile_folder: cannot be read" in capsys.readouterr().err
+    (tmp_path / "own").mkdir()
+    profile = tmp_path / "own/my_thermometer.toml"
+    lines = ['protocol = "modbus"', 'title = "T"', 'source = "made for this test"', "[[channel]]", "address = 0"]
+    profile.write_text("\n".join([*lines, 'quantity = "temperature"']))
+    assert run_command(["check-config", "--config", str(path)]) == 0
+    profile.write_text("\n".join([*lines, 'quantity = "temprature"', "adress = 1"]))
+    assert run_command(["check-config", "--config", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "my_thermometer.toml" in error
+    assert "adress: unknown key" in error

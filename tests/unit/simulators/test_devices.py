@@ -252,7 +252,8 @@ def test_the_time_at_which_a_leak_crosses_its_set_points_is_exact(build_field, s
 def test_the_thermistor_inverts_its_equation_over_the_citys_temperatures():
     sensor = read_instruments()["geokon_3810a"].thermistor
     assert isinstance(sensor, Thermistor)
-    assert sensor.resistance_ohm(25.0) == pytest.approx(10_000.0, rel=2e-4), "10 kOhm at 25 °C by its data sheet"
+    # By its data sheet 10 kOhm at 25 °C; the manual's equation takes 273.2 for 273.15, which is 0.05 °C.
+    assert sensor.resistance_ohm(24.95) == pytest.approx(10_000.0, rel=2e-4)
     for celsius in range(-40, 81):
         log_r = math.log(sensor.resistance_ohm(celsius))
         kelvin = 1.0 / (sensor.a + sensor.b * log_r + sensor.c * log_r**3 + sensor.d * log_r**5)

@@ -1,0 +1,125 @@
+"""Properties of what turns bytes into readings and readings into bytes."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.quality import Reason
+from contracts.sparkplug.datatype import DataType
+from contracts.sparkplug.payload import decode_payload
+from edge_agent.channel_table import Reading
+from edge_agent.ddata_codec import encode_ddata
+from edge_agent.frame_parser import Frame, FrameParser
+from edge_agent.load_profiles import load_profiles
+from edge_agent.reading_buffer import ReadingBuffer
+from edge_agent.register_plan import Field, RegisterType, WordOrder, build_decoder, narrow_read, plan_reads
+
+FORMAT = load_profiles()["winsen_mhz19b"].frame
+GOOD = bytes.fromhex("ff86027c42000000ba")
+
+fields = st.builds(
+    Field,
+    function_code=st.sampled_from([3, 4]),
+    address=st.integers(0, 0xFFF0),
+    register_type=st.sampled_from(list(RegisterType)),
+)
+reasons = st.sampled_from(list(Reason)).map(int)
+readings = st.tuples(
+    st.integers(1, 1000),
+    st.integers(0, 2**42).map(lambda ms: ms * 1_000_000),
+    st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False)),
+    reasons,
+).filter(lambda reading: reading[2] is not None or reading[3] != Reason.OK)
+
+
+@given(st.lists(fields, max_size=40), st.integers(4, 125), st.integers(0, 20))
+def test_a_plan_covers_every_field_once_within_the_devices_limits(wanted: list[Field], most: int, hole: int) -> None:
+    reads = plan_reads(wanted, most, hole)
+    assert sorted(map(repr, (field for read in reads for field in read.fields))) == sorted(map(repr, set(wanted)))
+    for read in reads:
+        assert read.count <= most
+        for field in read.fields:
+            assert field.function_code == read.function_code
+            assert read.address <= field.address
+            assert field.end <= read.address + read.count
+
+
+@given(st.lists(fields, min_size=1, max_size=30))
+def test_narrowing_ends_and_keeps_every_field(wanted: list[Field]) -> None:
+    waiting = list(plan_reads(wanted, 125, 20))
+    leaves = []
+    for _ in range(1000):
+        if not waiting:
+            break
+        read = waiting.pop()
+        parts = narrow_read(read)
+        leaves += [] if parts else [read]
+        waiting += parts
+    assert not waiting
+    assert {field for read in leaves for field in read.fields} == set(wanted)
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.sampled_from(list(WordOrder)), st.integers(0, 3))
+def test_each_word_order_reads_back_what_struct_wrote(number: int, order: WordOrder, at: int) -> None:
+    a, b, c, d = struct.pack(">i", number)
+    octets = {"ABCD": (a, b, c, d), "CDAB": (c, d, a, b), "BADC": (b, a, d, c), "DCBA": (d, c, b, a)}[order]
+    words = [7] * at + list(struct.unpack(">HH", bytes(octets)))
+    assert build_decoder(Field(3, 0, RegisterType.S32, order))(words, at) == number
+
+
+@given(st.lists(st.binary(max_size=12), max_size=12), st.integers(1, 7))
+def test_a_frame_parser_loses_no_byte_and_finds_the_same_however_the_bytes_arrive(
+    garbage: list[bytes], piece_bytes: int
+) -> None:
+    stream = GOOD.join(garbage)
+    whole = FrameParser(FORMAT)
+    at_once = [*whole.feed(stream), *whole.finish()]
+    pieces = FrameParser(FORMAT)
+    in_pieces = []
+    for at in range(0, len(stream), piece_bytes):
+        in_pieces += pieces.feed(stream[at : at + piece_bytes])
+    in_pieces += pieces.finish()
+    assert [one.octets for one in at_once if isinstance(one, Frame)] == [
+        one.octets for one in in_pieces if isinstance(one, Frame)
+    ]
+    position = 0
+    for one in at_once:
+        assert one.offset == position
+        position += len(one.octets) if isinstance(one, Frame) or one.reason is Reason.MALFORMED_FRAME else 1
+
+
+@given(st.lists(readings, max_size=30), st.integers(0, 255), st.integers(0, 2**63 - 1), st.booleans())
+def test_ddata_decodes_to_what_was_encoded(rows: list[Reading], seq: int, batch: int, is_historical: bool) -> None:
+    octets = encode_ddata(rows, now_ms=1, seq=seq, epoch=3, batch=batch, is_historical=is_historical)
+    payload = decode_payload(octets, dict.fromkeys(range(1, 1001), DataType.DOUBLE))
+    metrics = [metric for metric in payload.metrics if metric.alias is not None]
+    assert payload.seq == seq
+    assert [(one.alias, one.timestamp_ms, one.value, one.is_historical) for one in metrics] == [
+        (alias, ns // 1_000_000, value, is_historical) for alias, ns, value, _ in rows
+    ]
+    for metric, (_, _, value, reason) in zip(metrics, rows, strict=True):
+        named = metric.properties.get("Reason")
+        assert (named is None) == (reason == Reason.OK and value is not None)
+        assert value is None or math.copysign(1.0, metric.value) == math.copysign(1.0, value)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30), st.booleans()), max_size=30))
+def test_a_buffer_hands_on_or_counts_every_reading(turns: list[tuple[str, int, bool]]) -> None:
+    buffer = ReadingBuffer(1, limit=50)
+    put, committed, numbers = 0, 0, []
+    for bus_id, count, is_disk_well in turns:
+        buffer.put(bus_id, [(1, number, None, 64) for number in range(count)])
+        put += count
+        sealed = buffer.seal()
+        if is_disk_well:
+            buffer.committed(sealed)
+            committed += sum(len(one.readings) for one in sealed)
+            numbers += [one.batch for one in sealed]
+        else:
+            buffer.failed()
+    assert committed + buffer.discarded_total + buffer.waiting_count == put
+    assert numbers == sorted(set(numbers))

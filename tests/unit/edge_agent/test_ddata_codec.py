@@ -1,0 +1,48 @@
+"""The hand-written DDATA encoder, held against the codec that uses Google's protobuf."""
+
+from contracts import uplink
+from contracts.quality import REASONS, Reason
+from contracts.sparkplug.datatype import DataType
+from contracts.sparkplug.payload import Metric, Payload, Property, decode_payload, encode_payload
+from edge_agent.ddata_codec import encode_ddata, encode_varint
+
+MS = 1_000_000
+
+
+def test_the_bytes_are_those_of_the_general_codec():
+    readings = [(1, 1_760_000_000_000 * MS, 2.5, 0), (300, 1_760_000_000_001 * MS, -0.0, 0)]
+    payload = encode_ddata(readings, now_ms=1_760_000_000_005, seq=255, epoch=7, batch=2**40, is_historical=True)
+    metrics = [
+        Metric(alias=alias, timestamp_ms=ns // MS, datatype=DataType.DOUBLE, value=value, is_historical=True)
+        for alias, ns, value, _ in readings
+    ] + [
+        Metric(name=name, timestamp_ms=1_760_000_000_005, datatype=DataType.UINT64, value=number)
+        for name, number in ((uplink.EPOCH, 7), (uplink.BATCH, 2**40))
+    ]
+    general = encode_payload(Payload(timestamp_ms=1_760_000_000_005, metrics=metrics, seq=255))
+    datatype_octets = b"\x20\x0a"  # the general codec writes the datatype of a Double; data messages need none
+    assert general.count(datatype_octets) == 2
+    decoded = decode_payload(payload, {1: DataType.DOUBLE, 300: DataType.DOUBLE})
+    assert decoded == decode_payload(general)
+
+
+def test_every_reason_travels_with_its_quality_and_a_missing_value_is_null():
+    readings = [(reason.value + 1, 5 * MS, None, reason.value) for reason in Reason if reason is not Reason.OK]
+    readings += [(500, 5 * MS, 120.5, Reason.OUT_OF_RANGE.value)]
+    payload = encode_ddata(readings, now_ms=5, seq=0, epoch=1, batch=1, is_historical=False)
+    datatypes = {reading[0]: DataType.DOUBLE for reading in readings}
+    metrics = {metric.alias: metric for metric in decode_payload(payload, datatypes).metrics if metric.alias}
+    for alias, _, value, code in readings:
+        metric, reason = metrics[alias], Reason(code)
+        assert metric.value == value
+        assert metric.fault is None
+        assert metric.properties == {
+            "Quality": Property(DataType.INT32, int(REASONS[reason].sparkplug)),
+            "Reason": Property(DataType.STRING, reason.wire_name),
+        }
+
+
+def test_varints_of_the_protocol_buffer_documentation():
+    assert encode_varint(1) == b"\x01"
+    assert encode_varint(150) == b"\x96\x01"
+    assert encode_varint(2**64 - 1) == b"\xff" * 9 + b"\x01"
