@@ -34,12 +34,12 @@ def fleet_toml() -> str:
     )
     for gateway in range(GATEWAYS):
         rows.append(f'[[gateway]]\ngateway_id = "gw-{gateway}"\ndistrict_id = "bench"\nname = "G"\n')
-        for node in range(NODES_PER_GATEWAY):
-            rows.append(
-                f'[[node]]\nnode_id = "n-{gateway}-{node}"\ngateway_id = "gw-{gateway}"\nbus_id = "b"\nsite_id = "s"\n'
-                f'model = "bench"\n[[node.channel]]\nquantity = "methane_lel"\n[[node.channel.condition]]\n'
-                f'condition_id = "c-{gateway}-{node}"\nset_point = 90.0\npriority = 1\ncolour = "red"\ntitle = "t"\n'
-            )
+        rows += [
+            f'[[node]]\nnode_id = "n-{gateway}-{node}"\ngateway_id = "gw-{gateway}"\nbus_id = "b"\nsite_id = "s"\n'
+            f'model = "bench"\n[[node.channel]]\nquantity = "methane_lel"\n[[node.channel.condition]]\n'
+            f'condition_id = "c-{gateway}-{node}"\nset_point = 90.0\npriority = 1\ncolour = "red"\ntitle = "t"\n'
+            for node in range(NODES_PER_GATEWAY)
+        ]
     return "\n".join(rows)
 
 

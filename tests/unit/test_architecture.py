@@ -127,6 +127,7 @@ SHELLS: dict[str, str] = {
     "edge_agent.run_agent": "the event loop and the threads of the agent",
     "edge_agent.spool_thread": "the spool in a thread of its own",
     "edge_agent.store_readings": "the spool in SQLite",
+    "simulators.cli": "`city-simulator`: field devices of a city that does not exist, faults in them, and ledgers.",
     "simulators.pseudo_terminal": "a pseudo-terminal that stands for a serial port",
     "simulators.read_instruments": "reads the instruments that come with the package",
     "simulators.run_field": "runs the field devices until a signal",
