@@ -207,3 +207,9 @@ def test_a_file_that_is_no_spool_is_left_alone(path):
 def test_a_folder_that_cannot_be_written_is_told_apart_from_a_corrupt_file(tmp_path):
     with pytest.raises(SpoolWriteError):
         open_spool(tmp_path / "absent" / "spool.sqlite")
+
+
+def test_every_commit_is_synced_to_the_disk_before_it_returns(path):
+    with contextlib.closing(open_spool(path)) as spool:
+        assert spool._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert spool._connection.execute("PRAGMA synchronous").fetchone() == (2,), "FULL: a power cut loses nothing"

@@ -469,3 +469,39 @@ def test_a_broker_that_dies_costs_nothing(tmp_path):
         waiting = {row[:2] for row in parts.agent.spooled()}
         wait_for(lambda: waiting <= {(e, b) for e, b, _ in parts.host.batches()}, "everything is sent")
         assert [m.is_historical for m in parts.host.batches()[0][2].metrics if m.alias is not None]
+
+
+def test_sigterm_ends_the_agent_within_3_s_at_whatever_moment_it_comes(tmp_path):
+    with bench(tmp_path) as parts:
+        path = tmp_path / "agent.toml"
+        path.write_text(path.read_text().replace("poll_interval_s = 0.2", "poll_interval_s = 0.01"))
+        for delay_s in (0.0, 0.013, 0.031, 0.057):
+            parts.host.messages.clear()
+            parts.agent.start()
+            wait_for(lambda: parts.host.of_type("DDATA"), "data")
+            time.sleep(delay_s)
+            code, took_s = parts.agent.terminate()
+            assert (code, took_s < 3.0) == (0, True), f"exit code {code} after {took_s:.1f} s"
+
+
+def test_read_once_and_spool_status_say_what_a_field_engineer_wants_to_know(tmp_path):
+    def say(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "edge_agent.cli", *arguments, "--config", str(tmp_path / "agent.toml")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stdout + done.stderr
+
+    with bench(tmp_path) as parts:
+        assert say("spool-status")[1].endswith("there is no spool yet\n")
+        assert say("read-once", "--node", "strain-2") == (0, "strain-tcp/strain-2  strain  771.8 µε  good\n")
+        assert say("read-once", "--node", "strain-3")[0] == 2
+        parts.field.stop()
+        code, text = say("read-once")
+        assert code == 1
+        assert text.count("line_lost") == 2
+        parts.field.start()
+        parts.agent.start()
+        wait_for(lambda: len(parts.host.batches()) >= 3, "data")
+        parts.agent.kill()
+        code, text = say("spool-status")
+        assert code == 0
+        assert f"{sum(row[2] for row in parts.agent.spooled())} readings in {len(parts.agent.spooled())}" in text

@@ -1,0 +1,59 @@
+"""`make bench`: all figures of docs/benchmarks.md, with the machine's name for the record. Takes about four minutes.
+
+Arguments: names of benchmarks to run only those, of `start`, `agent`, `embedded`, `alarm`.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks import edge_agent_cost, embedded_path, sensor_to_alarm, start_time
+
+BENCHMARKS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = {
+    "start": ("Start and stop of the whole city", start_time.measure),
+    "agent": ("Edge agent, 100 devices x 100 registers", edge_agent_cost.measure),
+    "embedded": ("Embedded path, broker to durable store", embedded_path.measure),
+    "alarm": ("Sensor to alarm, whole city", sensor_to_alarm.measure),
+}
+
+
+def main() -> None:
+    """Runs the benchmarks and prints their reports."""
+    chosen = sys.argv[1:] or list(BENCHMARKS)
+    unknown = [name for name in chosen if name not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"no benchmark {', '.join(unknown)}: there are {', '.join(BENCHMARKS)}")
+    print(f"machine {platform.node()}: {_cpu()}, {_cores()} cores, {_memory_gib():.0f} GiB, {platform.platform()}")
+    print(f"python {platform.python_version()}, {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}")
+    for name in chosen:
+        title, measure = BENCHMARKS[name]
+        print(f"\n{title} ({name})", flush=True)
+        for line in measure():
+            print(line, flush=True)
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def _cores() -> int:
+    return Path("/proc/cpuinfo").read_text().count("\nprocessor") + 1
+
+
+def _memory_gib() -> float:
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    return int(total.split()[1]) / 2**20
+
+
+if __name__ == "__main__":
+    main()
