@@ -8,8 +8,10 @@ figure.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +22,18 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from selenium import webdriver
 
+from tests.browser import open_browser, sign_in
 from tests.running_city import RunningCity, city, stop
+
+_NOTE_ALARMS = """
+    window.alarmsShown = {};
+    const note = () => document.querySelectorAll('[data-alarm-id]').forEach(alarm => {
+        window.alarmsShown[alarm.dataset.alarmId] ??= Date.now();
+    });
+    new MutationObserver(note).observe(document.body, {childList: true, subtree: true, attributes: true});
+"""
 
 LEAKS = 40
 LEAK_INTERVAL_S = 1.3
@@ -34,17 +46,27 @@ def measure() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder, city(Path(folder) / "run") as running:
         running.wait_until("both gateways online", lambda: "gateways are online" in running.text)
         time.sleep(5.0)
-        told: dict[str, int] = {}
         raised: dict[str, int] = {}
+        condition_of_alarm: dict[str, str] = {}
         stopping = threading.Event()
-        listener = threading.Thread(target=_listen, args=(running, told, raised, stopping))
+        listener = threading.Thread(target=_listen, args=(running, raised, condition_of_alarm, stopping))
         listener.start()
-        crossings = dict(_leak_one_after_another(running))
-        time.sleep(RISE_S + 4.0)
+        with _page(running) as browser:
+            crossings = dict(_leak_one_after_another(running))
+            time.sleep(RISE_S + 4.0)
+            shown_ms = browser.execute_script("return window.alarmsShown") if browser else {}
         stopping.set()
         listener.join()
         stop(running)
-    for name, times in (("raised in the alarm service", raised), ("told to a waiting long poll", told)):
+    shown = {condition_of_alarm[alarm]: time_ms * 1_000_000 for alarm, time_ms in shown_ms.items()}
+    yield from _report(crossings, {"raised in the alarm service": raised, "on the page (Chromium's DOM)": shown})
+
+
+def _report(crossings: dict[str, int], stages: dict[str, dict[str, int]]) -> Iterator[str]:
+    for name, times in stages.items():
+        if not times:
+            yield f"  {name:<28} not measured: chromium or its driver is not installed"
+            continue
         delays_ms = [(times[key] - crossing) / 1e6 for key, crossing in crossings.items() if key in times]
         p50, p99 = np.percentile(delays_ms, [50, 99])
         yield (
@@ -66,7 +88,21 @@ def _leak_one_after_another(running: RunningCity) -> Iterator[tuple[str, int]]:
         time.sleep(LEAK_INTERVAL_S)
 
 
-def _listen(running: RunningCity, told: dict[str, int], raised: dict[str, int], stopping: threading.Event) -> None:
+@contextlib.contextmanager
+def _page(running: RunningCity) -> Iterator[webdriver.Chrome | None]:
+    """The console in a browser that notes when each alarm came into the page; None where there is no browser."""
+    if not (shutil.which("chromedriver") and shutil.which("chromium")):
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as profile, open_browser(Path(profile)) as browser:
+        sign_in(browser, running)
+        browser.execute_script(_NOTE_ALARMS)
+        yield browser
+
+
+def _listen(
+    running: RunningCity, raised: dict[str, int], condition_of_alarm: dict[str, str], stopping: threading.Event
+) -> None:
     found = re.search(r"alarm-service\s+\d+\s+(http://\S+)", running.text)
     assert found, running.text
     token = (running.root / "secrets/viewer.token").read_text()
@@ -74,10 +110,9 @@ def _listen(running: RunningCity, told: dict[str, int], raised: dict[str, int], 
     with httpx.Client(base_url=found.group(1), headers={"Authorization": f"Bearer {token}"}, timeout=10.0) as client:
         while not stopping.is_set():
             page = client.get("/v1/alarms", params={"changed_after": revision, "wait_s": 2}).json()
-            now_ns = time.time_ns()
             revision = page["revision"]
             for alarm in page["alarms"]:
-                told.setdefault(alarm["condition_id"], now_ns)
+                condition_of_alarm[str(alarm["alarm_id"])] = alarm["condition_id"]
                 raised.setdefault(alarm["condition_id"], alarm["raised_ns"])
 
 

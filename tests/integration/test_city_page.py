@@ -20,6 +20,7 @@ import pytest
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 
+from tests.browser import sign_in
 from tests.running_city import RunningCity, city, stop
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.timeout(300)]
@@ -71,14 +72,6 @@ class Page:
     def find(self, selector: str):
         return self.browser.find_element(By.CSS_SELECTOR, selector)
 
-    def sign_in(self, address: str) -> None:
-        found = re.search(r"^  user +(\S+)\n  password +(\S+) ", self.running.text, re.MULTILINE)
-        assert found, self.running.text
-        self.browser.get(address + "/")
-        self.find("input[name=name]").send_keys(found.group(1))
-        self.find("input[name=password]").send_keys(found.group(2))
-        self.find("#login button").click()
-
     def see(self, selector: str, within_s: float = SEEN_WITHIN_S):
         deadline_s = time.monotonic() + within_s
         while True:
@@ -109,7 +102,7 @@ def running(tmp_path):
 
 def test_a_gas_leak_becomes_an_alarm_on_the_page_and_every_fault_shows_its_own_reason(running, browser):
     page = Page(browser, running)
-    page.sign_in(running.wait_until_announced())
+    sign_in(browser, running)
     page.see("#connection[data-connection=live]")
 
     # A leak at another detector than the scenario's: what crosses the set-point is on the page, and it is this one.
@@ -140,6 +133,11 @@ def test_a_gas_leak_becomes_an_alarm_on_the_page_and_every_fault_shows_its_own_r
         assert_stored_as_bad(running, ids[f"{node}/{quantity}"])
     reasons = {row["reason"] for row in ask(running, "/v1/latest")["channels"]}
     assert reasons >= {reason for *_, reason in FAULTS}
+
+    page.search("gas-saltworks-02")
+    page.see('[data-channel="gas-saltworks-02/methane_lel"]').click()
+    page.see("#chart[data-drawn=yes]")
+    page.keep_picture("city-trend")
 
     order(running, "clear", "gas-pier-01")
     page.search("gas-pier-01")

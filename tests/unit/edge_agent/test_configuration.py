@@ -1,6 +1,7 @@
 """The agent's TOML: the shipped example, and every fault at once."""
 
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ def faults_of(text: str) -> dict[str, str]:
 
 def test_the_shipped_example_is_right_and_plans_its_buses():
     settings = parse_configuration(EXAMPLE, "example.toml", PROFILES)
-    channels, buses = plan_agent(settings, PROFILES)
+    channels, buses = plan_agent(settings, PROFILES, Path("/etc/agent"))
     assert [plan.settings.kind for plan in buses] == ["modbus_tcp", "modbus_rtu", "serial_frame"]
     assert [channels[alias + 1].metric_name for alias in range(len(channels))] == [
         "gas-001/methane_lel",
@@ -30,6 +31,13 @@ def test_the_shipped_example_is_right_and_plans_its_buses():
         "deck-temperature-1/temperature",
         "co2-1/carbon_dioxide",
     ]
+
+
+def test_a_relative_port_is_relative_to_the_file():
+    text = EXAMPLE.replace('port = "/dev/ttyS1"', 'port = "pty/co2"')
+    _, buses = plan_agent(parse_configuration(text, "example.toml", PROFILES), PROFILES, Path("/etc/agent"))
+    assert buses[2].settings.port == "/etc/agent/pty/co2"
+    assert buses[1].settings.port.startswith("/dev/serial/"), "an absolute one stays as it is"
 
 
 def test_all_faults_are_named_at_once_with_path_value_and_what_is_allowed():
