@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, FiniteFloat
@@ -66,6 +67,7 @@ Calibration = Annotated[
 ]
 
 
+@lru_cache(maxsize=256)
 def build_conversion(calibration: Calibration) -> Conversion:
     """The function that a calibration is."""
     match calibration:

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import sys
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -33,33 +32,14 @@ def main() -> None:
 def run_command(arguments: list[str]) -> int:
     """Does what the arguments say; gives the exit code."""
     chosen = _build_parser().parse_args(arguments)
-    path = Path(chosen.config)
     try:
-        settings, profiles = _load(path)
+        return _COMMANDS[chosen.command](chosen, Path(chosen.config))
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIGURATION
-    try:
-        return int(_COMMANDS[chosen.command](_Context(settings, profiles, path, chosen)))
     except AgentError as error:
         print(f"edge-agent: {error}", file=sys.stderr)
         return EXIT_FAILED
-
-
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """What a command works on."""
-
-    settings: AgentSettings
-    profiles: ProfileLibrary
-    path: Path
-    """Of the configuration file."""
-    chosen: argparse.Namespace
-
-    @property
-    def folder(self) -> Path:
-        """What relative paths are relative to."""
-        return self.path.resolve().parent
 
 
 def _load(path: Path) -> tuple[AgentSettings, ProfileLibrary]:
@@ -72,32 +52,34 @@ def _load(path: Path) -> tuple[AgentSettings, ProfileLibrary]:
     return parse_configuration(text, str(path), profiles), profiles
 
 
-def _run(context: _Context) -> int:
+def _run(_chosen: argparse.Namespace, path: Path) -> int:
     _set_up_logging()
-    asyncio.run(run_agent(context.settings, context.profiles, context.folder))
+    asyncio.run(run_agent(*_load(path), path.resolve().parent))
     return 0
 
 
-def _check_config(context: _Context) -> int:
-    print(f"{context.path}: ok")
+def _check_config(_chosen: argparse.Namespace, path: Path) -> int:
+    _load(path)
+    print(f"{path}: ok")
     return 0
 
 
-def _read_once(context: _Context) -> int:
+def _read_once(chosen: argparse.Namespace, path: Path) -> int:
+    settings, profiles = _load(path)
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
-    known = [node.node_id for bus in context.settings.bus for node in bus.node]
-    node_id = context.chosen.node
+    known = [node.node_id for bus in settings.bus for node in bus.node]
+    node_id: str | None = chosen.node
     if node_id is not None and node_id not in known:
         print(f"edge-agent: {node_id!r} is not one of {', '.join(known)}", file=sys.stderr)
         return EXIT_CONFIGURATION
-    lines, is_good = asyncio.run(read_once(context.settings, context.profiles, node_id))
+    lines, is_good = asyncio.run(read_once(settings, profiles, path.resolve().parent, node_id))
     print("\n".join(lines))
     return 0 if is_good else EXIT_FAILED
 
 
-def _spool_status(context: _Context) -> int:
-    settings = context.settings
-    spool_path = context.folder / settings.spool.path
+def _spool_status(_chosen: argparse.Namespace, path: Path) -> int:
+    settings, _ = _load(path)
+    spool_path = path.resolve().parent / settings.spool.path
     if not spool_path.exists():
         print(f"{spool_path}: there is no spool yet")
         return 0

@@ -113,7 +113,7 @@ class ModbusTcpBusSettings(_BusSettings):
 
 class _SerialBusSettings(_BusSettings):
     port: str = Field(min_length=1)
-    """Device path; prefer /dev/serial/by-path/…, which survives replugging."""
+    """Device path (a relative one is relative to this file); /dev/serial/by-path/… survives replugging."""
     baud_rate: int = 9600
     parity: Literal["N", "E", "O"] = "N"
     stop_bits: Literal[1, 2] = 1

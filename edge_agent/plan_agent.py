@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge_agent.channel_table import ChannelTable
 from edge_agent.configuration import (
     AgentSettings,
     BusSettings,
     ModbusNodeSettings,
+    ModbusTcpBusSettings,
     ProfileLibrary,
     SerialFrameBusSettings,
 )
@@ -37,19 +39,35 @@ class BusPlan:
     """A bus with its devices."""
 
     settings: BusSettings
+    """Without its nodes: `devices` is made of them."""
     devices: tuple[DevicePlan, ...]
 
 
-def plan_agent(settings: AgentSettings, profiles: ProfileLibrary) -> tuple[ChannelTable, tuple[BusPlan, ...]]:
-    """Gives every channel its alias and every bus its devices."""
+def plan_agent(
+    settings: AgentSettings, profiles: ProfileLibrary, folder: Path
+) -> tuple[ChannelTable, tuple[BusPlan, ...]]:
+    """Gives every channel its alias and every bus its devices.
+
+    Args:
+        settings: the configuration.
+        profiles: all known profiles.
+        folder: what a serial port's path is relative to.
+    """
     channels = ChannelTable()
-    return channels, tuple(plan_bus(bus, profiles, channels) for bus in settings.bus)
+    return channels, tuple(plan_bus(locate_port(bus, folder), profiles, channels) for bus in settings.bus)
+
+
+def locate_port(bus: BusSettings, folder: Path) -> BusSettings:
+    """The bus with the whole path of its serial port, if it has one."""
+    if isinstance(bus, ModbusTcpBusSettings):
+        return bus
+    return bus.model_copy(update={"port": str(folder / bus.port)})
 
 
 def plan_bus(bus: BusSettings, profiles: ProfileLibrary, channels: ChannelTable) -> BusPlan:
     """The devices of one bus, in the order of the configuration."""
     if isinstance(bus, SerialFrameBusSettings):
-        return BusPlan(bus, _plan_frame_devices(bus, profiles, channels))
+        return BusPlan(bus.model_copy(update={"node": ()}), _plan_frame_devices(bus, profiles, channels))
     groups: dict[tuple[int, float], list[ModbusNodeSettings]] = {}
     for node in bus.node:
         groups.setdefault((node.device_id, node.poll_interval_s), []).append(node)
@@ -65,7 +83,7 @@ def plan_bus(bus: BusSettings, profiles: ProfileLibrary, channels: ChannelTable)
             parts.append((node, profile, aliases))
         name = nodes[0].node_id if len(nodes) == 1 else f"device_id-{device_id}"
         devices.append(DevicePlan(name, ModbusDevice(device_id, parts), interval_s, bad_repeat_s))
-    return BusPlan(bus, tuple(devices))
+    return BusPlan(bus.model_copy(update={"node": ()}), tuple(devices))
 
 
 def _plan_frame_devices(

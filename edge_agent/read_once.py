@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from contracts.quality import REASONS, Reason, level_of
 from contracts.quantity import QUANTITIES
@@ -15,15 +16,18 @@ from edge_agent.plan_agent import BusPlan, plan_agent
 from edge_agent.poll_bus import poll_device
 
 
-async def read_once(settings: AgentSettings, profiles: ProfileLibrary, node_id: str | None) -> tuple[list[str], bool]:
+async def read_once(
+    settings: AgentSettings, profiles: ProfileLibrary, folder: Path, node_id: str | None
+) -> tuple[list[str], bool]:
     """Lines to print, and whether every channel was good.
 
     Args:
         settings: the configuration; its spool and broker are not touched.
         profiles: all known profiles.
+        folder: what relative paths of the configuration are relative to.
         node_id: only this node; None: all.
     """
-    channels, bus_plans = plan_agent(settings, profiles)
+    channels, bus_plans = plan_agent(settings, profiles, folder)
     outcomes: list[Outcome] = []
     for plan in bus_plans:
         outcomes += await _read_bus(plan, channels, node_id)

@@ -136,8 +136,12 @@ def build_decoder(field: Field) -> FieldDecoder:
     if field.mask is not None:
         return _masked(build_decoder(_without_mask(field)), field.mask)
     if field.register_type is RegisterType.U16 and field.word_order in {WordOrder.ABCD, WordOrder.CDAB}:
-        return lambda words, at: words[at]
+        return _decode_u16
     return _by_struct(field)
+
+
+def _decode_u16(words: Words, at: int) -> float:
+    return words[at]
 
 
 def _by_struct(field: Field) -> FieldDecoder:

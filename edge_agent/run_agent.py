@@ -137,26 +137,27 @@ async def run_agent(settings: AgentSettings, profiles: ProfileLibrary, folder: P
         SpoolUnusableError: the spool file is corrupt or no spool.
         SpoolWriteError: the spool cannot be opened.
     """
-    channels, bus_plans = plan_agent(settings, profiles)
-    spool_path = folder / settings.spool.path
+    channels, bus_plans = plan_agent(settings, profiles, folder)
+    gateway, mqtt, spool_settings = settings.gateway, settings.mqtt, settings.spool
+    del settings  # the models of ten thousand nodes are not needed any more
+    spool_path = folder / spool_settings.path
     spool_path.parent.mkdir(parents=True, exist_ok=True)
-    spool = Spool(spool_path, settings.spool.disk_max_bytes, first_epoch=int(time.time()))
+    spool = Spool(spool_path, spool_settings.disk_max_bytes, first_epoch=int(time.time()))
     epoch = spool.begin_epoch()
-    gateway = settings.gateway
     _log.info("agent_started gateway_id=%s epoch=%d channels=%d", gateway.gateway_id, epoch, len(channels))
     spool_thread = SpoolThread(spool, channels)
-    buffer = ReadingBuffer(epoch, settings.spool.memory_readings_max)
-    password_file = settings.mqtt.password_file
+    buffer = ReadingBuffer(epoch, spool_settings.memory_readings_max)
+    password_file = mqtt.password_file
     uplink = Uplink(
-        EdgeNode(gateway.district_id, gateway.gateway_id, epoch, settings.mqtt.primary_host, channels),
-        settings.mqtt,
+        EdgeNode(gateway.district_id, gateway.gateway_id, epoch, mqtt.primary_host, channels),
+        mqtt,
         None if password_file is None else folder / password_file,
         spool_thread,
         buffer,
-        ResendSchedule(settings.spool.resend_after_s, settings.spool.backlog_batches_per_s),
+        ResendSchedule(spool_settings.resend_after_s, spool_settings.backlog_batches_per_s),
     )
     commits = CommitLoop(
-        buffer, channels, spool_thread, uplink, settings.spool.flush_interval_s, settings.spool.flush_readings
+        buffer, channels, spool_thread, uplink, spool_settings.flush_interval_s, spool_settings.flush_readings
     )
     pollers = [_build_poller(plan, commits) for plan in bus_plans]
     _settle_memory()

@@ -106,7 +106,12 @@ class Job:
                 self._apply_fleet(self._pending_fleet)
                 self._pending_fleet = None
             plan = plan_commit(effects, self.ledger)
-            await asyncio.shield(asyncio.ensure_future(self._commit(plan)))
+            commit = asyncio.create_task(self._commit(plan))
+            try:
+                await asyncio.shield(commit)
+            except asyncio.CancelledError:
+                await commit
+                raise
 
     async def save_snapshot(self) -> None:
         """Keeps the detectors' state if it has learnt anything since the last time."""

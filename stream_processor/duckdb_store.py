@@ -9,7 +9,7 @@ write-ahead log at each commit), so that the batches may be acknowledged.
 | observation    | one row an observation, with quality, score and provenance                                  |
 | stored_batch   | ranges of batches that are durably stored: the gap ledger's memory                          |
 | lost_batch     | ranges that a gateway says are gone for good                                                |
-| quarantine     | bad input with its reason                                                                   |
+| quarantine     | bad input with its reason; `quarantine_dropped` counts what has left it by age              |
 | outbox         | condition events that the alarm service has not yet confirmed                               |
 | condition_lane | lanes of conditions that are active or have a delay running                                 |
 | snapshot       | detector state, with the commit up to which it has learnt                                   |
@@ -59,6 +59,7 @@ CREATE TABLE IF NOT EXISTS stored_batch (gateway_id VARCHAR, epoch UBIGINT, firs
 CREATE TABLE IF NOT EXISTS lost_batch (gateway_id VARCHAR, epoch UBIGINT, first_batch UBIGINT, last_batch UBIGINT);
 CREATE TABLE IF NOT EXISTS quarantine (
     received_ns BIGINT, topic VARCHAR, reason VARCHAR, detail VARCHAR, payload BLOB);
+CREATE TABLE IF NOT EXISTS quarantine_dropped (reason VARCHAR, dropped BIGINT);
 CREATE TABLE IF NOT EXISTS outbox (position BIGINT, event_id VARCHAR, event VARCHAR);
 CREATE SEQUENCE IF NOT EXISTS outbox_position;
 CREATE TABLE IF NOT EXISTS condition_lane (
@@ -159,19 +160,19 @@ class DuckdbStore:
 
     # --- reading back at a start -----------------------------------------------------------------------------------
 
-    def stored_batches(self) -> Iterator[tuple[str, int, int, int]]:
-        """Ranges (gateway, epoch, first, last) that are stored; compacts them on the way."""
+    def stored_batches(self) -> list[BatchRange]:
+        """Ranges of batches that are stored. Each commit adds some rows; this merges them, so that they stay few."""
         with self.transaction() as cursor:
             cursor.execute("SELECT gateway_id, epoch, first_batch, last_batch FROM stored_batch ORDER BY 1, 2, 3")
             merged = merge_ranges(cursor.fetchall())
             cursor.execute("DELETE FROM stored_batch")
             if merged:
                 cursor.executemany("INSERT INTO stored_batch VALUES (?, ?, ?, ?)", merged)
-        yield from merged
+        return merged
 
-    def lost_batches(self) -> Iterator[tuple[str, int, int, int]]:
-        """Ranges (gateway, epoch, first, last) that are gone for good."""
-        yield from self._all("SELECT gateway_id, epoch, first_batch, last_batch FROM lost_batch")
+    def lost_batches(self) -> list[BatchRange]:
+        """Ranges of batches that are gone for good."""
+        return [tuple(row) for row in self._all("SELECT gateway_id, epoch, first_batch, last_batch FROM lost_batch")]
 
     def condition_lanes(self) -> Iterator[tuple[ConditionKey, LaneState]]:
         """Lanes that are active or have a delay running."""
@@ -234,11 +235,28 @@ class DuckdbStore:
 
     def count_quarantine(self) -> int:
         """How much bad input was ever set aside."""
-        return int(self._one("SELECT count(*) FROM quarantine")[0])
+        query = "SELECT (SELECT count(*) FROM quarantine) + coalesce(sum(dropped), 0) FROM quarantine_dropped"
+        return int(self._one(query)[0])
+
+    def drop_quarantine(self, older_than_ns: int) -> None:
+        """Removes old quarantined payloads; how many there were per reason is kept."""
+        with self.transaction() as cursor:
+            cursor.execute(
+                "INSERT INTO quarantine_dropped SELECT reason, count(*) FROM quarantine WHERE received_ns < ? GROUP BY ALL",
+                [older_than_ns],
+            )
+            cursor.execute("DELETE FROM quarantine WHERE received_ns < ?", [older_than_ns])
 
     def quarantine_page(self) -> QuarantinePage:
         """Totals per reason, and the newest rows."""
-        totals = dict(self._all("SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY reason"))
+        totals = dict(
+            self._all(
+                """SELECT reason, sum(seen)::BIGINT FROM (
+                     SELECT reason, count(*) AS seen FROM quarantine GROUP BY reason
+                     UNION ALL SELECT reason, dropped FROM quarantine_dropped)
+                   GROUP BY reason ORDER BY reason"""
+            )
+        )
         newest = self._all(
             "SELECT received_ns, topic, reason, detail, payload FROM quarantine ORDER BY received_ns DESC LIMIT ?",
             [NEWEST_QUARANTINE_ROWS],

@@ -104,6 +104,8 @@ class EmbeddedEngine:
             try:
                 count = await asyncio.to_thread(export.export, self.fleet)
                 dropped = await asyncio.to_thread(export.drop_exported, oldest_ns)
+                await asyncio.to_thread(self.store.drop_quarantine, oldest_ns)
+                await asyncio.to_thread(self.store.stored_batches)
             except StoreBusyError as error:
                 _log.warning("parquet_export_failed error=%s", error)
             else:

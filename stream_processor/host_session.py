@@ -31,6 +31,8 @@ BD_SEQ: Final = "bdSeq"
 SEQ_MODULUS: Final = 256
 REBIRTH_BACK_OFF_FIRST_NS: Final = 2 * NANOSECONDS_PER_SECOND
 REBIRTH_BACK_OFF_MAX_NS: Final = 120 * NANOSECONDS_PER_SECOND
+TIME_MAX_MS: Final = 7_258_118_400_000
+"""2200-01-01: later times do not fit nanoseconds in 64 bits everywhere."""
 VALUE_TYPES: Final = INTEGER_TYPES | REAL_TYPES | {DataType.BOOLEAN}
 
 
@@ -409,8 +411,8 @@ def _row(
     time_ms = metric.timestamp_ms if metric.timestamp_ms is not None else message.payload.timestamp_ms
     if time_ms is None:
         return "neither the metric nor the payload has a timestamp"
-    if time_ms > np.iinfo(np.int64).max // NANOSECONDS_PER_MILLISECOND:
-        return f"timestamp {time_ms} ms is no time"
+    if time_ms > TIME_MAX_MS:
+        return f"timestamp {time_ms} ms lies after the year 2200"
     if not isinstance(metric.value, int | float | None):
         return f"a {born.datatype.name} came as {metric.value!r:.40}"
     reason = _reason(metric.properties)

@@ -57,19 +57,14 @@ class LatestTable:
         self._good_ns[rows] = phenomenon_ns
 
     def take(self, record: Record, scored: Scored) -> None:
-        """Takes a record; a late reading is a last value only where nothing newer is known.
-
-        Newer is by phenomenon time, but never later than received: one reading from the future (a clock that was wrong)
-        must not hold up the true ones that follow.
-        """
-        seen_ns = np.minimum(record.phenomenon_ns, record.received_ns)
-        picked = np.flatnonzero(seen_ns > self._seen_ns[scored.row])
+        """Takes a record in the order of event time; a late reading counts only where nothing newer is known."""
+        picked = np.flatnonzero(scored.event_ns > self._seen_ns[scored.row])
         if len(picked) == 0:
             return
         # In order of time, so that of several readings of a channel the newest is written last.
-        picked = picked[np.argsort(seen_ns[picked], kind="stable")]
+        picked = picked[np.argsort(scored.event_ns[picked], kind="stable")]
         rows = scored.row[picked]
-        self._seen_ns[rows] = seen_ns[picked]
+        self._seen_ns[rows] = scored.event_ns[picked]
         self._phenomenon_ns[rows] = record.phenomenon_ns[picked]
         self._received_ns[rows] = record.received_ns[picked]
         self._value[rows] = record.value[picked]

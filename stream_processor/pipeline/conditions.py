@@ -32,12 +32,12 @@ class LaneState(NamedTuple):
 
     is_active: bool = False
     since_ns: int = NEVER
-    """Phenomenon time from which the change that an on-delay or off-delay still holds back has lasted; NEVER if
+    """Event time from which the change that an on-delay or off-delay still holds back has lasted; NEVER if
     none."""
 
 
 def step(
-    definition: ConditionDefinition, lane: LaneState, value: float, phenomenon_ns: int
+    definition: ConditionDefinition, lane: LaneState, value: float, event_ns: int
 ) -> tuple[LaneState, ConditionState | None]:
     """One good reading: the lane's next state, and the change of the condition if there is one."""
     sign = 1.0 if definition.direction is Direction.ABOVE else -1.0
@@ -49,8 +49,8 @@ def step(
         wants_change, delay_s = excess >= 0.0, definition.on_delay_s
     if not wants_change:
         return LaneState(lane.is_active, NEVER), None
-    since_ns = phenomenon_ns if lane.since_ns == NEVER else min(lane.since_ns, phenomenon_ns)
-    if phenomenon_ns - since_ns < delay_s * NANOSECONDS_PER_SECOND:
+    since_ns = event_ns if lane.since_ns == NEVER else min(lane.since_ns, event_ns)
+    if event_ns - since_ns < delay_s * NANOSECONDS_PER_SECOND:
         return LaneState(lane.is_active, since_ns), None
     changed = ConditionState.NORMAL if lane.is_active else ConditionState.ACTIVE
     return LaneState(not lane.is_active, NEVER), changed
@@ -68,7 +68,7 @@ class Readings:
     """Good readings of a record as columns: what conditions look at."""
 
     row: Rows
-    phenomenon_ns: Int64s
+    event_ns: Int64s
     value: Floats
     score_ewma_z: Floats
     """NaN in warm-up."""
@@ -162,8 +162,8 @@ class Conditions:
                 continue
             key = ConditionKey(definition.condition_id, is_late)
             before = self.lanes.get(key, LaneState())
-            phenomenon_ns = int(readings.phenomenon_ns[index])
-            after, change = step(definition, before, input_value, phenomenon_ns)
+            event_ns = int(readings.event_ns[index])
+            after, change = step(definition, before, input_value, event_ns)
             if after != before:
                 changed.add(key)
                 self._keep(key, row, after)
@@ -175,7 +175,7 @@ class Conditions:
                         definition,
                         context,
                         change,
-                        phenomenon_ns,
+                        event_ns,
                         detected_ns,
                         is_historical=is_late,
                         value=value,

@@ -21,7 +21,7 @@ from stream_processor.detectors.ewma_z import EwmaZ
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.pipeline.channel_table import ChannelTable
 from stream_processor.pipeline.conditions import ConditionKey, Conditions, LaneState, Readings, withdrawal
-from stream_processor.pipeline.quality_control import control_quality, is_bad
+from stream_processor.pipeline.quality_control import control_quality, find_clock_faults, is_bad
 
 NEVER_SEEN_NS = np.iinfo(np.int64).min
 
@@ -31,6 +31,8 @@ class Scored:
     """What the pipeline says of a record. Columns have the record's length."""
 
     row: Rows
+    event_ns: Int64s
+    """Phenomenon time, or the time of receipt where the gateway's clock is wrong."""
     reason: UInt8s
     score_ewma_z: Floats
     """NaN where there is none: bad, late, or in warm-up."""
@@ -81,29 +83,27 @@ class Pipeline:
 
     def _step(self, rows: Rows, record: Record, detected_ns: int) -> Scored:
         assert self._fleet is not None  # readings are resolved with the fleet that this pipeline was given first
+        is_clock_wrong = find_clock_faults(record.phenomenon_ns, record.received_ns, record.is_historical)
         reasons = control_quality(
             record.reason,
             record.value,
             self.channels.plausible_min[rows],
             self.channels.plausible_max[rows],
-            record.phenomenon_ns,
-            record.received_ns,
-            record.is_historical,
+            is_clock_wrong,
         )
-        is_late = record.is_historical | (record.phenomenon_ns <= self._watermark_ns[rows])
-        self._advance(rows, record, is_late)
+        event_ns = np.where(is_clock_wrong, record.received_ns, record.phenomenon_ns)
+        is_late = record.is_historical | (event_ns <= self._watermark_ns[rows])
+        np.maximum.at(self._watermark_ns, rows[~is_late], event_ns[~is_late])
         is_good = ~is_bad(reasons)
         scores = self.learn(rows, record.value, is_good & ~is_late)
-        readings = Readings(
-            rows[is_good], record.phenomenon_ns[is_good], record.value[is_good], scores[is_good], is_late[is_good]
-        )
+        readings = Readings(rows[is_good], event_ns[is_good], record.value[is_good], scores[is_good], is_late[is_good])
         events, changed = self.conditions.evaluate(readings, self._fleet.contexts, detected_ns)
         lanes = {key: self.conditions.lanes.get(key, LaneState()) for key in changed}
         for withdrawn in self._withdrawals:
             events.append(withdrawn)
             lanes[ConditionKey(withdrawn.condition_id, is_historical=False)] = LaneState()
         self._withdrawals = []
-        return Scored(rows, reasons, scores, is_late, events, lanes)
+        return Scored(rows, event_ns, reasons, scores, is_late, events, lanes)
 
     def learn(self, rows: Rows, values: Floats, usable: Bools) -> Floats:
         """Scores and learns the usable readings of a batch; NaN for the others. Also how stored history is replayed."""
@@ -112,11 +112,6 @@ class Pipeline:
             used = rows[usable]
             scores[usable] = self.detector.score_and_learn(used, values[usable], self.channels.resolution[used])
         return scores
-
-    def _advance(self, rows: Rows, record: Record, is_late: Bools) -> None:
-        live = ~is_late
-        seen_ns = np.minimum(record.phenomenon_ns, record.received_ns)
-        np.maximum.at(self._watermark_ns, rows[live], seen_ns[live])
 
     def _grow(self) -> None:
         count = len(self.channels)
@@ -133,13 +128,14 @@ def unscored(pipeline: Pipeline, record: Record) -> Scored:
     """A record as it came, without scores and conditions: for what the pipeline itself could not take."""
     count = len(record)
     rows = pipeline.channels.rows_of(record.channel_id)
-    return Scored(rows, record.reason, np.full(count, np.nan), record.is_historical, [], {})
+    return Scored(rows, record.received_ns, record.reason, np.full(count, np.nan), record.is_historical, [], {})
 
 
 def join_scored(parts: Sequence[Scored]) -> Scored:
     """What was said of the parts of a record, as what is said of the whole."""
     return Scored(
         row=np.concatenate([part.row for part in parts]),
+        event_ns=np.concatenate([part.event_ns for part in parts]),
         reason=np.concatenate([part.reason for part in parts]),
         score_ewma_z=np.concatenate([part.score_ewma_z for part in parts]),
         is_late=np.concatenate([part.is_late for part in parts]),

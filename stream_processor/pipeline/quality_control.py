@@ -28,14 +28,19 @@ def is_bad(reasons: UInt8s) -> Bools:
     return _IS_BAD[reasons]
 
 
+def find_clock_faults(phenomenon_ns: Int64s, received_ns: Int64s, is_historical: Bools) -> Bools:
+    """Live readings whose time cannot be true: measured after they were received, or long before.
+
+    An agent that sends old readings says so (`is_historical`); one that does not has a wrong clock, for example one
+    that begins at 1970 after a power cut.
+    """
+    early = phenomenon_ns > received_ns + CLOCK_TOLERANCE_NS
+    late = ~is_historical & (phenomenon_ns < received_ns - CLOCK_TOLERANCE_NS)
+    return early | late
+
+
 def control_quality(
-    reasons: UInt8s,
-    values: Floats,
-    plausible_min: Floats,
-    plausible_max: Floats,
-    phenomenon_ns: Int64s,
-    received_ns: Int64s,
-    is_historical: Bools,
+    reasons: UInt8s, values: Floats, plausible_min: Floats, plausible_max: Floats, is_clock_wrong: Bools
 ) -> UInt8s:
     """The reasons after the platform's own checks. All columns have one length; none is changed."""
     checked = reasons.copy()
@@ -45,7 +50,5 @@ def control_quality(
     with np.errstate(invalid="ignore"):
         implausible = (values < plausible_min) | (values > plausible_max)
     checked[usable & finite & implausible] = Reason.OUT_OF_RANGE
-    early = phenomenon_ns > received_ns + CLOCK_TOLERANCE_NS
-    late = ~is_historical & (phenomenon_ns < received_ns - CLOCK_TOLERANCE_NS)
-    checked[(checked == Reason.OK) & (early | late)] = Reason.CLOCK_SUSPECT
+    checked[(checked == Reason.OK) & is_clock_wrong] = Reason.CLOCK_SUSPECT
     return checked

@@ -65,7 +65,7 @@ def evaluate(conditions, *rows):
     table, index = conditions
     readings = Readings(
         row=np.array([row[0] for row in rows], dtype=np.intp),
-        phenomenon_ns=np.array([row[1] * SECOND for row in rows], dtype=np.int64),
+        event_ns=np.array([row[1] * SECOND for row in rows], dtype=np.int64),
         value=np.array([row[2] for row in rows], dtype=np.float64),
         score_ewma_z=np.full(len(rows), np.nan),
         is_late=np.array([row[3] for row in rows], dtype=np.bool_),

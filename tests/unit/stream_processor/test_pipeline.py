@@ -58,6 +58,17 @@ def test_a_clock_that_runs_an_hour_behind_is_suspect_but_still_raises_the_alarm(
     assert [event.is_historical for event in scored.events] == [False]
 
 
+def test_a_clock_that_fell_back_to_1970_silences_no_alarm(pipeline, record_of, time_ns):
+    pipeline.step(record_of((11, 0, 1.0)), 1)
+    fallen = record_of((11, 1, 30.0))
+    fallen.phenomenon_ns[:] = 5_000_000_000
+    scored = pipeline.step(fallen, 1)
+    assert scored.reason.tolist() == [Reason.CLOCK_SUSPECT]
+    (event,) = scored.events
+    assert event.is_historical is False
+    assert event.phenomenon_ns == fallen.received_ns[0], "ordered by when it was received, among events of right clocks"
+
+
 def test_one_reading_from_the_future_does_not_make_the_true_ones_late(pipeline, record_of):
     future = record_of((11, 3_600, 1.0))
     future.received_ns[:] -= 3_600 * 10**9
@@ -133,6 +144,14 @@ def test_a_reading_from_the_future_does_not_hold_up_the_true_ones(latest, record
     future.received_ns[:] -= 3_600 * 10**9
     take(future)
     assert take(record_of((11, 5, 2.0)))[11].value == 2.0
+
+
+def test_a_clock_that_fell_back_to_1970_does_not_leave_the_old_value_as_the_current_one(latest, record_of):
+    _, take = latest
+    take(record_of((11, 0, 1.0)))
+    fallen = record_of((11, 1, 30.0))
+    fallen.phenomenon_ns[:] = 5_000_000_000
+    assert take(fallen)[11].value == 30.0
 
 
 def test_a_lost_gateway_makes_channels_stale_until_they_are_heard_again(latest, record_of, time_ns):

@@ -95,6 +95,17 @@ def test_quarantine_and_lost_batches_are_kept(tmp_path, store, pipeline, record_
     assert list(store.lost_batches()) == [("gw-1", 6, 2, 3)]
 
 
+def test_old_quarantined_payloads_leave_and_their_count_stays(store, pipeline, record_of):
+    bad = [Quarantined(time_ns, "t", "unknown_node", "d", b"") for time_ns in (1, 2, 9)]
+    store.commit(commit_of(pipeline, record_of((11, 0, 1.0)), quarantined=bad))
+    store.drop_quarantine(5)
+    store.drop_quarantine(5)
+    page = store.quarantine_page()
+    assert page.totals == {"unknown_node": 3}
+    assert len(page.newest) == 1
+    assert store.count_quarantine() == 3
+
+
 def test_history_comes_back_in_the_order_in_which_it_was_stored(store, pipeline, record_of):
     for number, value in enumerate((3.0, 1.0, 2.0), start=1):
         store.commit(commit_of(pipeline, record_of((11, number, value), (12, number, -value), batch=number)))
