@@ -37,6 +37,7 @@ from stream_processor.host_session import Quarantined
 from stream_processor.pipeline.conditions import ConditionKey, LaneState
 from stream_processor.pipeline.pipeline import Scored
 from stream_processor.store_columns import (
+    BatchRange,
     Commit,
     StoredHistory,
     coalesce,
@@ -242,7 +243,8 @@ class DuckdbStore:
         """Removes old quarantined payloads; how many there were per reason is kept."""
         with self.transaction() as cursor:
             cursor.execute(
-                "INSERT INTO quarantine_dropped SELECT reason, count(*) FROM quarantine WHERE received_ns < ? GROUP BY ALL",
+                """INSERT INTO quarantine_dropped
+                   SELECT reason, count(*) FROM quarantine WHERE received_ns < ? GROUP BY reason""",
                 [older_than_ns],
             )
             cursor.execute("DELETE FROM quarantine WHERE received_ns < ?", [older_than_ns])
