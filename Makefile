@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help run test lint types bench lock proto clean
+.PHONY: help run stack stack-down test test-stack lint types bench lock proto clean
 .NOTPARALLEL:
 
 VENV := .venv
@@ -25,14 +25,24 @@ DEV_STAMP := $(STAMPS)/dev-$(shell $(call CHECKSUM,requirements/dev.txt))
 RUN_READY := $(if $(wildcard $(DEV_STAMP)),$(DEV_STAMP),$(RUN_STAMP))
 
 help: ## list these words
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /make \1|/' | awk -F'|' '{ printf "  %-12s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1|/' | awk -F'|' '{ printf "  %-15s %s\n", $$1, $$2 }'
 
 run: $(RUN_READY) ## start the demonstration city on this machine (Ctrl-C stops it); ARGS="--fresh" begins with no data
 	@exec $(BIN)/citysense run $(ARGS)
 
+stack: $(RUN_READY) ## start the real servers in the background: Mosquitto, Kafka, InfluxDB, PostgreSQL; ARGS="--only kafka"
+	@$(BIN)/python -m deploy.stack.cli up $(ARGS)
+
+stack-down: $(RUN_READY) ## stop them; their data stay in .citysense-stack/
+	@$(BIN)/python -m deploy.stack.cli down $(ARGS)
+
 test: $(DEV_STAMP) ## lint, types and all tests; says at the end which were left out and why
 	@$(MAKE) --no-print-directory lint types
 	$(BIN)/python -m pytest $(ARGS)
+
+test-stack: $(DEV_STAMP) ## the tests on the real servers, which are fetched and built once on a machine
+	@$(BIN)/python -m deploy.stack.cli fetch
+	CITYSENSE_REQUIRE_STACK=1 $(BIN)/python -m pytest -m "needs_influxdb or needs_kafka or needs_postgresql" $(ARGS)
 
 lint: $(DEV_STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -11,25 +11,30 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from broker_config import mosquitto, rumqttd
+from broker_config import kafka_topic, mosquitto, rumqttd
 from broker_config.configuration import BrokerSettings
+from broker_config.set_up_influxdb import InfluxdbAdministrator, InfluxdbError
 from contracts.configuration import parse_settings
 from contracts.errors import ConfigurationError, Fault
 
 FAULTY: Final = 2
 """Exit code for faults that a person must mend."""
+DIFFERENT: Final = 1
+"""Exit code of `set-up-influxdb --check` if the server is not as the schema says."""
 
 
 def main() -> None:
     """Entry point."""
     options = _parser().parse_args()
     try:
+        if options.command == "set-up-influxdb":
+            sys.exit(_set_up_influxdb(options.url, options.org, options.token_file, is_check=options.check))
         settings = _read_settings(options.config)
         if options.command == "render":
             _render(settings, options.kind, options.config, options.out.resolve())
         else:
             print(f"{options.config}: ok")
-    except (ConfigurationError, OSError) as error:
+    except (ConfigurationError, InfluxdbError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(FAULTY)
 
@@ -42,9 +47,32 @@ def _parser() -> argparse.ArgumentParser:
     render = commands.add_parser("render", help="write the broker's files")
     for command in (check, render):
         command.add_argument("--config", type=Path, required=True, help="the description (TOML)")
-    render.add_argument("--kind", choices=["mosquitto", "rumqttd"], required=True)
+    render.add_argument("--kind", choices=["mosquitto", "rumqttd", "kafka"], required=True)
     render.add_argument("--out", type=Path, required=True, help="directory for the files; made if absent")
+    influxdb = commands.add_parser(
+        "set-up-influxdb", help="make buckets and downsampling of an InfluxDB 2.x as specified"
+    )
+    influxdb.add_argument("--url", required=True, help="http://HOST:PORT")
+    influxdb.add_argument("--org", required=True, help="the organisation's name")
+    influxdb.add_argument("--token-file", type=Path, required=True, help="a file that holds an operator's token")
+    influxdb.add_argument("--check", action="store_true", help="change nothing; exit code 1 if something differs")
     return parser
+
+
+def _set_up_influxdb(url: str, org: str, token_file: Path, *, is_check: bool) -> int:
+    """Prints what differs, one a line, and mends it unless `is_check`."""
+    administrator = InfluxdbAdministrator(url, org, token_file.read_text().strip())
+    try:
+        changes = administrator.find_changes()
+        for change in changes:
+            if not is_check:
+                administrator.apply(change)
+            print(change.what if is_check else f"{change.what}; done")
+    finally:
+        administrator.close()
+    if not changes:
+        print(f"{url}: ok")
+    return DIFFERENT if is_check and changes else 0
 
 
 def _read_settings(path: Path) -> BrokerSettings:
@@ -52,6 +80,10 @@ def _read_settings(path: Path) -> BrokerSettings:
 
 
 def _render(settings: BrokerSettings, kind: str, source: Path, out: Path) -> None:
+    if kind == "kafka":
+        out.mkdir(parents=True, exist_ok=True)
+        _write_private(out / kafka_topic.SCRIPT_NAME, kafka_topic.render_script(settings.kafka))
+        return
     passwords = _read_passwords(settings, source)
     out.mkdir(parents=True, exist_ok=True)
     if kind == "rumqttd":

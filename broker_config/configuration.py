@@ -51,6 +51,15 @@ class Persistence(Settings):
     autosave_interval_s: int = Field(default=60, ge=1)
 
 
+class KafkaSettings(Settings):
+    """What all topics have in common; the topics themselves stand in `contracts.kafka_topic`."""
+
+    partitions: int = Field(default=8, ge=1, le=1_000)
+    """The most workers that can share the city. More than there are gateways is of no use. Cannot be changed later."""
+    replication_factor: int = Field(default=1, ge=1, le=9)
+    """3 on three or more Kafka servers: then one may be lost."""
+
+
 class HostUser(Settings):
     """The Sparkplug host application: the stream processor's bridge."""
 
@@ -73,6 +82,7 @@ class BrokerSettings(Settings):
     listener: Listener = Listener()
     limits: Limits = Limits()
     persistence: Persistence
+    kafka: KafkaSettings = KafkaSettings()
     run_as: UserName | None = None
     """System user that Mosquitto drops to when root starts it; absent: Mosquitto's own choice (`mosquitto`)."""
     host: HostUser

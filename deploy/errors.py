@@ -1,7 +1,9 @@
 """The error tree of `deploy`.
 
 DeployError
+├── BuildError             a server could not be fetched or built; permanent until a person has read why
 ├── DirectoryInUseError    another `citysense run` has the directory; permanent until that one stops
+├── MissingToolsError      tools that a server needs are not installed; permanent until they are
 └── StartError             a program did not start; permanent until a person has read why
 """
 
@@ -25,6 +27,29 @@ class DirectoryInUseError(DeployError):
             f"{self.directory} is in use by the supervisor with pid {self.pid}: "
             "stop that one first (Ctrl-C there), or run in another directory (--dir)"
         )
+
+
+class BuildError(DeployError):
+    """A server that could not be fetched or built."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(name, reason)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+class MissingToolsError(DeployError):
+    """Tools that are not installed, one line for each server that needs them."""
+
+    def __init__(self, lines: tuple[str, ...]) -> None:
+        self.lines = lines
+        super().__init__(lines)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
 
 class StartError(DeployError):

@@ -60,6 +60,8 @@ class Program:
     """Working directory; empty: the run directory."""
     address: str = ""
     """What a person connects to; empty if nothing."""
+    stop_signal: int = 15
+    """What asks it to end; 15 is SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,15 +83,16 @@ class Supervisor:
             raise failures.exceptions[0] from None
 
     async def stop(self) -> None:
-        """Ends every program: SIGTERM in waves, SIGKILL after STOP_PATIENCE_S. Returns when none is left."""
+        """Ends every program: its stop signal in waves, SIGKILL after STOP_PATIENCE_S. Returns when none is left."""
         self._is_stopping = True
         for watcher in self._watchers:
             watcher.cancel()
         deadline_s = time.monotonic() + STOP_PATIENCE_S
         for wave in stop_waves(list(self._programs.values())):
-            processes = [self._running[name].process for name in wave if name in self._running]
-            for process in processes:
-                _signal(process, signal.SIGTERM)
+            names = [name for name in wave if name in self._running]
+            for name in names:
+                _signal(self._running[name].process, signal.Signals(self._programs[name].stop_signal))
+            processes = [self._running[name].process for name in names]
             await _wait_for(processes, min(WAVE_PATIENCE_S, deadline_s - time.monotonic()))
         processes = [running.process for running in self._running.values()]
         await _wait_for(processes, deadline_s - time.monotonic())

@@ -30,6 +30,8 @@ class MqttSettings(Settings):
     host_id: Identifier = "citysense"
     """Sparkplug host id: agents name it as their primary host."""
     keepalive_s: int = Field(default=10, ge=2, le=3_600)
+    reorder_timeout_s: float = Field(default=2.0, ge=0.0, le=60.0)
+    """How long a message that is missing by `seq` is waited for before its edge node is asked for a rebirth."""
 
 
 class StoreSettings(Settings):

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from contracts.fleet import FleetSnapshot
+from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.query import GatewayHealth, PipelineHealth
 from contracts.ranges import RangeSet
 from stream_processor.bounded_channel import BoundedChannel
@@ -47,7 +48,7 @@ class EmbeddedEngine:
         self._settings = settings
         self.fleet = fleet
         self.store = store
-        self.session = HostSession(FleetIndex(fleet))
+        self.session = HostSession(FleetIndex(fleet), int(settings.mqtt.reorder_timeout_s * NANOSECONDS_PER_SECOND))
         self.channel = BoundedChannel(settings.store.queue_rows)
         self.bridge = Bridge(settings.mqtt, self.session, self.channel)
         self.job = Job(settings.store, store, self.session, self.channel, self.bridge, outbox.wake)

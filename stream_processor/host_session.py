@@ -1,15 +1,18 @@
 """The Sparkplug host's state of all edge nodes, as a pure state machine (Sparkplug 3.0, chapters 5 and 6).
 
 `HostSession.step` takes one received message and returns effects: records to store, commands to publish, channels that
-nobody speaks for any more, bad input to quarantine. It knows births, aliases, bdSeq and seq of each edge node. A
-reading never waits here: what cannot be understood without a birth is refused unacknowledged, a rebirth is asked for
-(with back-off), and the agent sends the batch again.
+nobody speaks for any more, bad input to quarantine. It knows births, aliases, bdSeq and seq of each edge node.
+
+What cannot be understood without a birth is refused unacknowledged, a rebirth is asked for (with back-off), and the
+agent sends the batch again. A message that arrives before its turn by `seq` waits for the missing one, at most the
+reorder timeout, after which `tick` asks for a rebirth and takes what waits. A batch of our own agents never waits for
+that: it is understood by itself, its identity makes order irrelevant. See docs/adr/0008-reordering.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -25,14 +28,19 @@ from contracts.sparkplug.payload import Metric, Payload, Property, decode_payloa
 from contracts.sparkplug.topic import MessageType, StateTopic, Topic, parse_topic
 from contracts.uplink import BatchIdentity
 from stream_processor.fleet_index import UNKNOWN_GATEWAY, FleetIndex, Unresolved
+from stream_processor.pipeline.quality_control import CLOCK_TOLERANCE_NS
+from stream_processor.sequence_window import SEQ_MODULUS, SequenceWindow
 
 REBIRTH: Final = "Node Control/Rebirth"
 BD_SEQ: Final = "bdSeq"
-SEQ_MODULUS: Final = 256
+REORDER_TIMEOUT_NS: Final = 2 * NANOSECONDS_PER_SECOND
 REBIRTH_BACK_OFF_FIRST_NS: Final = 2 * NANOSECONDS_PER_SECOND
 REBIRTH_BACK_OFF_MAX_NS: Final = 120 * NANOSECONDS_PER_SECOND
 TIME_MAX_MS: Final = 7_258_118_400_000
 """2200-01-01: later times do not fit nanoseconds in 64 bits everywhere."""
+TIMESTAMP_FROM_FUTURE: Final = "timestamp_from_future"
+CLOCK_REPORT_INTERVAL_NS: Final = 3_600 * NANOSECONDS_PER_SECOND
+"""How often a gateway whose clock runs ahead is put into quarantine's list: its readings are kept, see `_row`."""
 VALUE_TYPES: Final = INTEGER_TYPES | REAL_TYPES | {DataType.BOOLEAN}
 
 
@@ -103,21 +111,37 @@ class BornMetric:
 
 
 @dataclass(slots=True)
+class Device:
+    """What the host knows of one Sparkplug device of an edge node: a bus, if the edge node is ours."""
+
+    is_online: bool = False
+    changed_ns: int = 0
+    """When it was born or died, by the clock that Sparkplug says: ours for a birth and a gateway's death, the edge
+    node's own for a DDEATH."""
+    names: set[str] = field(default_factory=set)
+    """Metric names of its last DBIRTH."""
+
+
+@dataclass(slots=True)
 class EdgeNode:
     """What the host knows of one edge node."""
 
     district_id: str
     gateway_id: str
     is_online: bool = False
+    changed_ns: int = 0
+    """Our clock when it was born or died."""
     bd_seq: int | None = None
-    seq: int | None = None
+    window: SequenceWindow[_Message] = field(default_factory=SequenceWindow)
     epoch: int | None = None
     """None until a birth with `Uplink/Epoch`: a third-party edge node never sends one."""
     last_payload_ns: int | None = None
     aliases: dict[int, BornMetric] = field(default_factory=dict)
     names: dict[str, BornMetric] = field(default_factory=dict)
     datatypes: dict[int, DataType] = field(default_factory=dict)
-    live_buses: set[str] = field(default_factory=set)
+    devices: dict[str, Device] = field(default_factory=dict)
+    future_readings_total: int = 0
+    clock_reported_ns: int | None = None
     rebirth_asked_ns: int | None = None
     rebirth_back_off_ns: int = REBIRTH_BACK_OFF_FIRST_NS
 
@@ -126,14 +150,29 @@ class EdgeNode:
         self.aliases.clear()
         self.names.clear()
         self.datatypes.clear()
-        self.live_buses.clear()
+        self.devices.clear()
+
+    def go_offline(self, now_ns: int) -> None:
+        """The edge node and each of its devices."""
+        self.is_online = False
+        self.changed_ns = now_ns
+        for device in self.devices.values():
+            if device.is_online:
+                device.is_online = False
+                device.changed_ns = now_ns
 
 
 class HostSession:
-    """All edge nodes. One caller at a time; owns no clock and no socket."""
+    """All edge nodes. One caller at a time; owns no clock and no socket.
 
-    def __init__(self, fleet: FleetIndex) -> None:
+    Args:
+        fleet: what the registry knows.
+        reorder_timeout_ns: how long a missing message is waited for; 0 asks for a rebirth at once.
+    """
+
+    def __init__(self, fleet: FleetIndex, reorder_timeout_ns: int = REORDER_TIMEOUT_NS) -> None:
         self._fleet = fleet
+        self._reorder_timeout_ns = reorder_timeout_ns
         self.edge_nodes: dict[tuple[str, str], EdgeNode] = {}
 
     def take_fleet(self, fleet: FleetIndex) -> None:
@@ -161,27 +200,90 @@ class HostSession:
         except PayloadError as error:
             return [Quarantined(received_ns, topic_name, "not_a_payload", str(error), payload)]
         edge_node.last_payload_ns = received_ns
-        return list(self._take(_Message(topic, topic_name, decoded, payload, received_ns), edge_node))
+        return list(self._receive(_Message(topic, topic_name, decoded, payload, received_ns), edge_node))
+
+    def tick(self, now_ns: int) -> list[Effect]:
+        """What is due by the clock: reorder windows that have elapsed, rebirth requests that nobody has followed."""
+        effects: list[Effect] = []
+        for edge_node in self.edge_nodes.values():
+            if edge_node.window.is_elapsed(now_ns, self._reorder_timeout_ns):
+                effects += self._give_up_order(edge_node, now_ns)
+            elif edge_node.is_online and edge_node.rebirth_asked_ns is not None:
+                effects += self._ask_rebirth(edge_node, now_ns)
+        return effects
 
     def lose_connection(self, now_ns: int) -> list[Effect]:
         """Our own connection to the broker was lost: no edge node is known to be there until it is born again."""
         effects: list[Effect] = []
         for edge_node in self.edge_nodes.values():
+            effects += self._take_all(edge_node.window.close(), edge_node)
             if edge_node.is_online:
                 lost = tuple(self._fleet.channels_of(edge_node.gateway_id))
                 effects.append(ChannelsLost(lost, Reason.STALE, now_ns))
-            edge_node.is_online = False
-            edge_node.seq = None
-        return effects
+            edge_node.go_offline(now_ns)
+        return [effect for effect in effects if not isinstance(effect, CommandDue)]
 
-    def _take(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
+    # --- order -------------------------------------------------------------------------------------------------
+
+    def _receive(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
         match message.topic.message_type:
             case MessageType.NBIRTH:
                 yield from self._take_node_birth(message, edge_node)
-            case MessageType.DBIRTH:
-                yield from self._take_device_birth(message, edge_node)
             case MessageType.NDEATH:
                 yield from self._take_node_death(message, edge_node)
+            case _ if edge_node.is_online:
+                yield from self._take_in_order(message, edge_node)
+            case _:
+                yield from self._take(message, edge_node)
+
+    def _take_in_order(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
+        seq, window = message.payload.seq, edge_node.window
+        if seq is None or seq >= SEQ_MODULUS:
+            yield from self._take(message, edge_node)
+            yield from self._ask_rebirth(edge_node, message.received_ns)
+            return
+        if window.holds(seq):
+            yield from self._give_up_order(edge_node, message.received_ns)
+        if window.is_next(seq):
+            window.advance(seq)
+            yield from self._take(message, edge_node)
+            yield from self._take_all(window.pop_next(), edge_node)
+            return
+        if self._needs_no_order(message, edge_node):
+            window.note_ahead(seq, None, 0, message.received_ns)
+            yield from self._take(message, edge_node)
+        else:
+            window.note_ahead(seq, message, len(message.payload_bytes), message.received_ns)
+        if window.is_full or self._reorder_timeout_ns == 0:
+            yield from self._give_up_order(edge_node, message.received_ns)
+
+    def _needs_no_order(self, message: _Message, edge_node: EdgeNode) -> bool:
+        """Whether a message that came before its turn can be taken at once: a birth or a batch of our own agents."""
+        if edge_node.epoch is None or message.topic.message_type is MessageType.DDEATH:
+            return False
+        if message.topic.message_type is MessageType.DBIRTH:
+            return True
+        channels = _channel_metrics(message.payload)
+        if any(_born(metric, edge_node) is None for metric in channels):
+            return False
+        return not channels or self._identity(message.payload, edge_node) is not None
+
+    def _give_up_order(self, edge_node: EdgeNode, now_ns: int) -> Iterable[Effect]:
+        """A message is missing for good: a rebirth is asked for, and what waited for it is taken."""
+        waiting = edge_node.window.close()
+        yield from self._ask_rebirth(edge_node, now_ns)
+        yield from self._take_all(waiting, edge_node)
+
+    def _take_all(self, waiting: Iterable[_Message], edge_node: EdgeNode) -> Iterable[Effect]:
+        """Takes what waited, decoded anew: births that came meanwhile may have named its data types."""
+        for message in waiting:
+            payload = decode_payload(message.payload_bytes, edge_node.datatypes)
+            yield from self._take(replace(message, payload=payload), edge_node)
+
+    def _take(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
+        match message.topic.message_type:
+            case MessageType.DBIRTH:
+                yield from self._take_device_birth(message, edge_node)
             case MessageType.DDEATH:
                 yield from self._take_device_death(message, edge_node)
             case _:
@@ -194,22 +296,30 @@ class HostSession:
         if bd_seq is None:
             yield message.quarantined("birth_without_bdseq", "an NBIRTH must carry bdSeq")
             return
+        waiting = edge_node.window.close()
+        earlier = [each for each in waiting if not _is_after(each.payload, message.payload)]
+        overtook = [each for each in waiting if _is_after(each.payload, message.payload)]
+        yield from self._take_all(earlier, edge_node)
         edge_node.forget_births()
         edge_node.is_online = True
+        edge_node.changed_ns = message.received_ns
         edge_node.bd_seq = bd_seq
-        edge_node.seq = message.payload.seq
         edge_node.epoch = _integer(message.payload, uplink.EPOCH)
         edge_node.rebirth_asked_ns = None
         edge_node.rebirth_back_off_ns = REBIRTH_BACK_OFF_FIRST_NS
+        if message.payload.seq is not None and message.payload.seq < SEQ_MODULUS:
+            edge_node.window.advance(message.payload.seq)
         self._learn_births(message, edge_node)
         yield from self._birth_values(message, edge_node)
+        for each in overtook:
+            yield from self._take_in_order(each, edge_node)
 
     def _take_device_birth(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
-        yield from self._check_seq(message, edge_node)
         if not edge_node.is_online:
             yield from self._ask_rebirth(edge_node, message.received_ns)
             return
-        edge_node.live_buses.add(message.bus_id)
+        names = {metric.name for metric in message.payload.metrics if metric.name is not None}
+        edge_node.devices[message.bus_id] = Device(is_online=True, changed_ns=message.received_ns, names=names)
         self._learn_births(message, edge_node)
         yield from self._birth_values(message, edge_node)
 
@@ -217,17 +327,20 @@ class HostSession:
         bd_seq = _integer(message.payload, BD_SEQ)
         if bd_seq is None or bd_seq != edge_node.bd_seq:
             return  # the death of an earlier connection: the node has been born again since
-        edge_node.is_online = False
-        edge_node.seq = None
-        edge_node.live_buses.clear()
+        yield from self._take_all(edge_node.window.close(), edge_node)
+        edge_node.go_offline(message.received_ns)
+        edge_node.rebirth_asked_ns = None
         lost = tuple(self._fleet.channels_of(edge_node.gateway_id))
         yield ChannelsLost(lost, Reason.GATEWAY_LOST, message.received_ns)
 
     def _take_device_death(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
-        yield from self._check_seq(message, edge_node)
-        edge_node.live_buses.discard(message.bus_id)
-        lost = tuple(self._fleet.channels_of(edge_node.gateway_id, message.bus_id))
-        yield ChannelsLost(lost, Reason.BUS_LOST, message.received_ns)
+        device = edge_node.devices.setdefault(message.bus_id, Device())
+        device.is_online = False
+        device.changed_ns = _death_ns(message)
+        of_registry = self._fleet.channels_of(edge_node.gateway_id, message.bus_id)
+        born = (edge_node.names[name].channel for name in device.names if name in edge_node.names)
+        of_birth = [channel for channel in born if not isinstance(channel, Unresolved)]
+        yield ChannelsLost(tuple(sorted({*of_registry, *of_birth})), Reason.BUS_LOST, device.changed_ns)
 
     def _learn_births(self, message: _Message, edge_node: EdgeNode) -> None:
         for metric in message.payload.metrics:
@@ -242,7 +355,7 @@ class HostSession:
     def _birth_values(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
         """A birth's values are news only from an edge node that has no spool: ours repeats what it spooled."""
         if edge_node.epoch is None:
-            channels = [metric for metric in message.payload.metrics if not _is_of_sparkplug(metric)]
+            channels = _channel_metrics(message.payload)
             if channels:
                 yield self._batch(message, edge_node, channels, None)
 
@@ -253,10 +366,9 @@ class HostSession:
     # --- values ------------------------------------------------------------------------------------------------
 
     def _take_values(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
-        yield from self._check_seq(message, edge_node)
         identity = self._identity(message.payload, edge_node)
         yield from _lost_batches(message.payload, edge_node.gateway_id)
-        channels = [metric for metric in message.payload.metrics if not _is_of_sparkplug(metric)]
+        channels = _channel_metrics(message.payload)
         if not channels and identity is None:
             return
         if not edge_node.is_online or any(_born(metric, edge_node) is None for metric in channels):
@@ -290,20 +402,14 @@ class HostSession:
                 refused.append(message.quarantined("wrong_type", f"{born.name}: {row}", metric))
             else:
                 rows.append(row)
+        refused.extend(_report_clock(message, edge_node, metrics))
         return BatchReceived(identity, _record(rows, identity, message.received_ns), tuple(refused))
 
-    # --- sequence and rebirth ----------------------------------------------------------------------------------
-
-    def _check_seq(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
-        seq = message.payload.seq
-        expected = None if edge_node.seq is None else (edge_node.seq + 1) % SEQ_MODULUS
-        edge_node.seq = seq
-        if seq is None or (expected is not None and seq != expected):
-            yield from self._ask_rebirth(edge_node, message.received_ns)
+    # --- rebirth -----------------------------------------------------------------------------------------------
 
     def _ask_rebirth(self, edge_node: EdgeNode, now_ns: int) -> Iterable[Effect]:
         asked_ns = edge_node.rebirth_asked_ns
-        if asked_ns is not None and now_ns - asked_ns < edge_node.rebirth_back_off_ns:
+        if asked_ns is not None and 0 <= now_ns - asked_ns < edge_node.rebirth_back_off_ns:
             return
         if asked_ns is not None:
             edge_node.rebirth_back_off_ns = min(2 * edge_node.rebirth_back_off_ns, REBIRTH_BACK_OFF_MAX_NS)
@@ -376,6 +482,50 @@ def _is_of_sparkplug(metric: Metric) -> bool:
     return name is not None and (name == BD_SEQ or name.startswith(("Node Control/", "Device Control/", "Uplink/")))
 
 
+def _channel_metrics(payload: Payload) -> list[Metric]:
+    return [metric for metric in payload.metrics if not _is_of_sparkplug(metric)]
+
+
+def _is_after(payload: Payload, birth: Payload) -> bool:
+    """Whether a payload was made after a birth that it overtook on its way."""
+    return (
+        payload.timestamp_ms is not None
+        and birth.timestamp_ms is not None
+        and (payload.timestamp_ms > birth.timestamp_ms)
+    )
+
+
+def _death_ns(message: _Message) -> int:
+    """When a device died: by its DDEATH, unless that clock is wrong (then nothing would become stale by it)."""
+    time_ms = message.payload.timestamp_ms
+    if time_ms is None or abs(_ms(message.received_ns) - time_ms) > _ms(CLOCK_TOLERANCE_NS):
+        return message.received_ns
+    return time_ms * NANOSECONDS_PER_MILLISECOND
+
+
+def _report_clock(message: _Message, edge_node: EdgeNode, metrics: Iterable[Metric]) -> Iterable[Quarantined]:
+    """Once an hour and edge node: readings come from the future. They are stored beside it, never as good."""
+    limit_ms = _ms(message.received_ns + CLOCK_TOLERANCE_NS)
+    times_ms = [time_ms for metric in metrics if (time_ms := _time_ms(metric, message.payload) or 0) > limit_ms]
+    if not times_ms:
+        return
+    edge_node.future_readings_total += len(times_ms)
+    reported_ns = edge_node.clock_reported_ns
+    if reported_ns is not None and 0 <= message.received_ns - reported_ns < CLOCK_REPORT_INTERVAL_NS:
+        return
+    edge_node.clock_reported_ns = message.received_ns
+    ahead_s = (max(times_ms) - _ms(message.received_ns)) / 1_000
+    yield message.quarantined(
+        TIMESTAMP_FROM_FUTURE,
+        f"the clock of this gateway is {ahead_s:.0f} s ahead: {edge_node.future_readings_total} readings so far are "
+        "kept as clock_suspect, by the time of their receipt",
+    )
+
+
+def _time_ms(metric: Metric, payload: Payload) -> int | None:
+    return metric.timestamp_ms if metric.timestamp_ms is not None else payload.timestamp_ms
+
+
 def _born(metric: Metric, edge_node: EdgeNode) -> BornMetric | None:
     if metric.alias is not None and metric.alias in edge_node.aliases:
         return edge_node.aliases[metric.alias]
@@ -408,17 +558,19 @@ def _row(
         return metric.fault
     if born.datatype not in VALUE_TYPES:
         return f"a {born.datatype.name} is no value of a channel"
-    time_ms = metric.timestamp_ms if metric.timestamp_ms is not None else message.payload.timestamp_ms
+    time_ms = _time_ms(metric, message.payload)
     if time_ms is None:
         return "neither the metric nor the payload has a timestamp"
-    if time_ms > TIME_MAX_MS:
-        return f"timestamp {time_ms} ms lies after the year 2200"
     if not isinstance(metric.value, int | float | None):
         return f"a {born.datatype.name} came as {metric.value!r:.40}"
     reason = _reason(metric.properties)
     value = np.nan if metric.value is None else float(metric.value)
     if level_of(reason) is not Level.BAD and not np.isfinite(value):
         reason = Reason.NO_ANSWER if metric.value is None else Reason.NOT_A_NUMBER
+    if time_ms > TIME_MAX_MS:
+        # A wrong clock must not silence a gas alarm: the reading counts from when it came, and says so.
+        reason = Reason.CLOCK_SUSPECT if reason is Reason.OK else reason
+        return channel_id, message.received_ns, value, int(reason), metric.is_historical
     return channel_id, time_ms * NANOSECONDS_PER_MILLISECOND, value, int(reason), metric.is_historical
 
 

@@ -3,7 +3,8 @@
     broker → HostSession.step → effects: commands are published at once, everything else goes into the bounded channel
 
 Order of the host's birth (Sparkplug 3.0, section 5.3): connect with the will `{"online":false}`, subscribe, publish
-`{"online":true}` with the will's timestamp, retained.
+`{"online":true}` with the will's timestamp, retained. Whatever ends a connection that still stands, `{"online":false}`
+is published before it is closed: a clean MQTT disconnect discards the will.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import json
 import logging
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 import aiomqtt
 
@@ -27,6 +29,11 @@ _log = logging.getLogger("stream_processor.bridge")
 
 RECONNECT_FIRST_S = 0.25
 RECONNECT_MAX_S = 15.0
+TICK_S = 0.1
+"""How exactly the reorder timeout and the back-off of rebirth requests are kept."""
+DEATH_TIMEOUT_S = 1.0
+"""A stop must not wait for a broker that does not answer: the will then speaks for us."""
+SUBACK_REFUSED = 0x80
 _PROTOCOLS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
 
 
@@ -79,23 +86,40 @@ class Bridge:
             password=_read_secret(settings),
             identifier=settings.host_id,
             protocol=_PROTOCOLS[settings.protocol],
+            # MQTT 5: a new client starts clean, and without a session expiry interval, which means 0.
             clean_session=True if settings.protocol == "3.1.1" else None,
             keepalive=settings.keepalive_s,
             will=aiomqtt.Will(self._state_topic, _state(is_online=False, time_ms=birth_ms), qos=1, retain=True),
             timeout=5.0,
         ) as client:
             self._client = client
-            await client.subscribe(f"{NAMESPACE}/#", qos=1)
-            await client.publish(self._state_topic, _state(is_online=True, time_ms=birth_ms), qos=1, retain=True)
-            self.is_connected = True
-            _log.info("broker_connected host=%s port=%d host_id=%s", settings.host, settings.port, settings.host_id)
+            await self._subscribe(client)
             try:
-                await self._receive(client, birth_ms)
-            except asyncio.CancelledError:
-                # A clean stop says so itself: a clean MQTT disconnect discards the will.
-                time_ms = time.time_ns() // NANOSECONDS_PER_MILLISECOND
-                await client.publish(self._state_topic, _state(is_online=False, time_ms=time_ms), qos=1, retain=True)
-                raise
+                await client.publish(self._state_topic, _state(is_online=True, time_ms=birth_ms), qos=1, retain=True)
+                self.is_connected = True
+                _log.info("broker_connected host=%s port=%d host_id=%s", settings.host, settings.port, settings.host_id)
+                await _first_to_end(self._receive(client, birth_ms), self._keep_time())
+            finally:
+                await self._publish_death(client)
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        codes = await client.subscribe([(self._state_topic, 1), (f"{NAMESPACE}/#", 1)])
+        refused = [code for code in codes if (code if isinstance(code, int) else code.value) >= SUBACK_REFUSED]
+        if refused:
+            raise aiomqtt.MqttError(f"the broker refuses our subscription ({refused[0]}): see its access control list")
+
+    async def _publish_death(self, client: aiomqtt.Client) -> None:
+        time_ms = time.time_ns() // NANOSECONDS_PER_MILLISECOND
+        death = _state(is_online=False, time_ms=time_ms)
+        try:
+            await client.publish(self._state_topic, death, qos=1, retain=True, timeout=DEATH_TIMEOUT_S)
+        except aiomqtt.MqttError:
+            _log.info("death_left_to_the_will")  # the connection is gone already
+
+    async def _keep_time(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            await self._take(self._session.tick(time.time_ns()))
 
     async def _receive(self, client: aiomqtt.Client, birth_ms: int) -> None:
         async for message in client.messages:
@@ -107,11 +131,15 @@ class Bridge:
             await self._take(self._session.step(topic, payload, time.time_ns()))
 
     async def _take(self, effects: Iterable[Effect]) -> None:
+        """What was received goes on before anything is awaited, so that its order stays that of the session."""
+        commands = []
         for effect in effects:
             if isinstance(effect, CommandDue):
-                await self.publish([effect])
+                commands.append(effect)
             else:
                 self._channel.put(effect)
+        if commands:
+            await self.publish(commands)
 
     async def _correct_state(self, client: aiomqtt.Client, payload: bytes, birth_ms: int) -> None:
         """Whoever says that we are offline is wrong: an old will, or a host that took over our name."""
@@ -127,6 +155,19 @@ class Bridge:
         self._client = None
         for effect in self._session.lose_connection(time.time_ns()):
             self._channel.put(effect)
+
+
+async def _first_to_end(*endless: Coroutine[Any, Any, None]) -> None:
+    """Runs all until one ends or raises; the others are cancelled, and its error is raised."""
+    tasks = [asyncio.create_task(each) for each in endless]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 def _state(*, is_online: bool, time_ms: int) -> str:

@@ -1,6 +1,6 @@
 """`make bench`: all figures of docs/benchmarks.md, with the machine's name for the record. Takes about four minutes.
 
-Arguments: names of benchmarks to run only those, of `start`, `agent`, `embedded`, `alarm`.
+Arguments: names of benchmarks to run only those, of `start`, `agent`, `embedded`, `alarm`, `lines`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import edge_agent_cost, embedded_path, sensor_to_alarm, start_time
+from tests.benchmarks import edge_agent_cost, embedded_path, line_protocol_cost, sensor_to_alarm, start_time
 
 BENCHMARKS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "start": ("Start and stop of the whole city", start_time.measure),
     "agent": ("Edge agent, 100 devices x 100 registers", edge_agent_cost.measure),
     "embedded": ("Embedded path, broker to durable store", embedded_path.measure),
     "alarm": ("Sensor to alarm, whole city", sensor_to_alarm.measure),
+    "lines": ("Line protocol, two-field points", line_protocol_cost.measure),
 }
 
 

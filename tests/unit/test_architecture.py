@@ -60,16 +60,16 @@ EXTRAS = {
 PLATFORM_CONTRACTS = {"contracts.record"}
 """Modules of contracts that need the platform's weight (numpy): an agent never imports them."""
 NEVER_ON_A_GATEWAY = {"numpy", "pyarrow", "duckdb", "fastapi", "starlette", "uvicorn", "httpx", "jinja2", "aiomqtt"}
-COMES_WITH = {"pydantic_core": "pydantic", "starlette": "fastapi"}
+COMES_WITH = {"pydantic_core": "pydantic", "starlette": "fastapi", "urllib3": "influxdb_client"}
 """Import names of distributions that a declared one brings and whose own interface is part of using it."""
 
 IMPURE = {
     "aiokafka", "aiomqtt", "amqtt", "anyio", "asyncio", "atexit", "concurrent", "duckdb", "fastapi", "faust", "fcntl",
-    "ftplib", "getpass", "http.client", "http.server", "httpx", "importlib.resources", "iotcore", "logging", "mmap",
-    "multiprocessing", "os", "paho", "psutil", "pty", "pyarrow.parquet", "pymodbus", "random", "resource", "secrets",
-    "select", "selectors", "serial", "shelve", "shutil", "signal", "smtplib", "socket", "socketserver", "sqlite3",
-    "ssl", "starlette", "subprocess", "syslog", "tempfile", "termios", "threading", "time", "tty", "urllib.request",
-    "uvicorn",
+    "ftplib", "getpass", "http.client", "http.server", "httpx", "importlib.resources", "influxdb_client", "iotcore",
+    "logging", "mmap", "multiprocessing", "os", "paho", "psutil", "pty", "pyarrow.parquet", "pymodbus", "random",
+    "resource", "secrets", "select", "selectors", "serial", "shelve", "shutil", "signal", "smtplib", "socket",
+    "socketserver", "sqlite3", "ssl", "starlette", "subprocess", "syslog", "tempfile", "termios", "threading", "time",
+    "tty", "urllib.request", "urllib3", "uvicorn",
 }  # fmt: skip
 """Modules that reach out of the process, or to its clock, its threads or its chance."""
 DETERMINISTIC = {"random.Random"}
@@ -92,6 +92,7 @@ SHELLS: dict[str, str] = {
     "alarm_service.http_api": "serves HTTP",
     "alarm_service.journal": "alarms and their journal in SQLite",
     "broker_config.cli": "the command line; writes a broker's files",
+    "broker_config.set_up_influxdb": "makes buckets and tasks on an InfluxDB server",
     "console.cli": "the command line",
     "console.desk": "what the routes have at hand: services, store, clock",
     "console.live_hub": "wakes open pages when the state changed",
@@ -107,6 +108,12 @@ SHELLS: dict[str, str] = {
     "deploy.cli": "the command line of the demonstration city",
     "deploy.prepare_run": "makes the run directory: lock, secrets, ports, files",
     "deploy.probe": "asks whether a program is ready",
+    "deploy.stack.build_influxdb": "builds InfluxDB from its Go module",
+    "deploy.stack.cli": "the command line of the real servers",
+    "deploy.stack.fetch_kafka": "fetches Kafka's jars and checks them",
+    "deploy.stack.find_servers": "finds servers that are installed or in the cache",
+    "deploy.stack.prepare_servers": "makes a run directory ready for the servers, and them for their users",
+    "deploy.stack.server_cache": "the cache of fetched and built servers",
     "deploy.supervise": "starts, restarts and stops programs",
     "deploy.tether": "ends a program when its supervisor is gone",
     "device_registry.cli": "the command line; runs the service until a signal",
@@ -143,6 +150,7 @@ SHELLS: dict[str, str] = {
     "stream_processor.duckdb_store": "the hot store in DuckDB",
     "stream_processor.embedded": "bridge, job, store, outbox and read API in one process",
     "stream_processor.http_api": "serves HTTP",
+    "stream_processor.influx_sink": "writes bodies of lines to InfluxDB",
     "stream_processor.mqtt_to_channel": "the bridge: a Sparkplug host on the broker",
     "stream_processor.outbox_to_alarm_service": "tells condition events to the alarm service",
     "stream_processor.parquet_export": "writes Parquet files",

@@ -64,7 +64,11 @@ def test_all_unusable_password_files_are_named(description: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "names"),
-    [("mosquitto", {"mosquitto.conf", "mosquitto.acl", "mosquitto.passwd"}), ("rumqttd", {"rumqttd.toml"})],
+    [
+        ("mosquitto", {"mosquitto.conf", "mosquitto.acl", "mosquitto.passwd"}),
+        ("rumqttd", {"rumqttd.toml"}),
+        ("kafka", {"create-kafka-topics.sh"}),
+    ],
 )
 def test_rendered_files_are_for_their_owner_only(description: Path, kind: str, names: set[str]) -> None:
     out = description.parent / "out"

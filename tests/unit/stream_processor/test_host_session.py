@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from contracts import uplink
-from contracts.quality import Reason
+from contracts.quality import REASONS, Reason, SparkplugQuality
+from contracts.ranges import RangeSet
 from contracts.sparkplug.datatype import DataType
 from contracts.sparkplug.payload import Metric, Payload, decode_payload, encode_payload
 from contracts.uplink import BatchIdentity
@@ -18,7 +19,10 @@ from stream_processor.host_session import (
     CommandDue,
     HostSession,
     Quarantined,
+    acknowledgement,
+    resend_request,
 )
+from stream_processor.pipeline.quality_control import find_clock_faults
 
 SECOND_NS = 1_000_000_000
 
@@ -105,10 +109,247 @@ def test_rebirth_requests_back_off(session, voice, reading, time_ns):
     assert asked == [0, 2, 6, 14, 30]
 
 
-def test_a_hole_in_seq_asks_for_a_rebirth_but_the_batch_is_taken(born, voice, reading, time_ns):
+# --- order by seq ----------------------------------------------------------------------------------------------------
+
+
+def values_of(effects):
+    return [value for each in effects if isinstance(each, BatchReceived) for value in each.record.value.tolist()]
+
+
+@pytest.fixture
+def foreign(session, third_party_voice, time_ns):
+    """An edge node without batch identity: its order counts."""
+    session.step(*third_party_voice.nbirth(), time_ns)
+    session.step(*third_party_voice.dbirth(), time_ns)
+    return third_party_voice
+
+
+def test_a_batch_of_our_agent_after_a_hole_is_taken_at_once_and_the_rebirth_is_asked_for_when_time_is_up(
+    born, voice, reading, time_ns
+):
     voice.seq += 1
-    kinds = [type(effect) for effect in born.step(*voice.ddata(1, reading(1.0)), time_ns)]
-    assert kinds == [CommandDue, BatchReceived]
+    assert values_of(born.step(*voice.ddata(1, reading(1.0)), time_ns)) == [1.0]
+    assert born.tick(time_ns + 2 * SECOND_NS - 1) == []
+    assert is_rebirth_request(only(born.tick(time_ns + 2 * SECOND_NS), CommandDue))
+
+
+def test_a_missing_message_that_comes_in_time_ends_the_timer_and_nobody_asks_for_a_rebirth(
+    session, foreign, reading, time_ns
+):
+    first, second = foreign.ddata(None, reading(1.0)), foreign.ddata(None, reading(2.0))
+    assert session.step(*second, time_ns) == []
+    assert values_of(session.step(*first, time_ns + SECOND_NS)) == [1.0, 2.0]
+    assert session.tick(time_ns + 60 * SECOND_NS) == []
+    assert values_of(session.step(*foreign.ddata(None, reading(3.0)), time_ns + 60 * SECOND_NS)) == [3.0]
+
+
+def test_what_waited_for_a_missing_message_is_taken_with_the_rebirth_request_and_keeps_its_time_of_receipt(
+    session, foreign, reading, time_ns
+):
+    foreign.seq += 1
+    assert session.step(*foreign.ddata(None, reading(2.0)), time_ns + 7) == []
+    effects = session.tick(time_ns + 7 + 2 * SECOND_NS)
+    assert is_rebirth_request(effects[0])
+    assert values_of(effects) == [2.0]
+    assert effects[1].record.received_ns.tolist() == [time_ns + 7]
+    assert values_of(session.step(*foreign.ddata(None, reading(3.0)), time_ns + 3 * SECOND_NS)) == [3.0]
+
+
+def test_the_reorder_timeout_is_the_configured_one_and_zero_waits_for_nothing(
+    fleet, third_party_voice, reading, time_ns
+):
+    for timeout_ns in (0, 5 * SECOND_NS):
+        session = HostSession(FleetIndex(fleet), timeout_ns)
+        session.step(*third_party_voice.nbirth(), time_ns)
+        session.step(*third_party_voice.dbirth(), time_ns)
+        third_party_voice.seq += 1
+        effects = session.step(*third_party_voice.ddata(None, reading(2.0)), time_ns)
+        assert bool(effects) is (timeout_ns == 0)
+        if timeout_ns:
+            assert session.tick(time_ns + timeout_ns - 1) == []
+            effects = session.tick(time_ns + timeout_ns)
+        assert is_rebirth_request(effects[0])
+        assert values_of(effects) == [2.0]
+
+
+def test_a_rebirth_request_that_nobody_follows_is_repeated_with_back_off_until_the_birth(
+    session, foreign, reading, time_ns
+):
+    foreign.seq += 1
+    session.step(*foreign.ddata(None, reading(2.0)), time_ns)
+    asked = [second for second in range(40) if session.tick(time_ns + second * SECOND_NS)]
+    assert asked == [2, 4, 8, 16, 32]
+    session.step(*foreign.nbirth(), time_ns)
+    assert session.tick(time_ns + 4000 * SECOND_NS) == []
+
+
+def test_a_dead_gateway_is_asked_for_no_rebirth(session, foreign, reading, time_ns):
+    foreign.seq += 1
+    session.step(*foreign.ddata(None, reading(2.0)), time_ns)
+    assert values_of(session.step(*foreign.ndeath(), time_ns)) == [2.0]
+    assert session.tick(time_ns + 60 * SECOND_NS) == []
+
+
+def test_data_that_overtook_the_birth_which_names_them_wait_for_it(session, voice, reading, time_ns):
+    session.step(*voice.nbirth(), time_ns)
+    birth, batch = voice.dbirth(), voice.ddata(1, reading(1.0))
+    assert session.step(*batch, time_ns) == []
+    assert values_of(session.step(*birth, time_ns)) == [1.0]
+
+
+def test_data_that_overtook_their_birth_are_decoded_with_its_data_types(session, third_party_voice, time_ns):
+    voice = third_party_voice
+    session.step(*voice.nbirth(), time_ns)
+    level = Metric(name="gas-001/methane_lel", alias=9, timestamp_ms=1, datatype=DataType.INT16, value=1)
+    birth = ("spBv1.0/harbour/DBIRTH/gw-1/tcp", encode_payload(Payload(1, [level], 1)))
+    octets = bytes.fromhex("0801 1208 1009 1801 50fbff03 1802")
+    assert session.step("spBv1.0/harbour/DDATA/gw-1/tcp", octets, time_ns) == []
+    assert values_of(session.step(*birth, time_ns)) == [1.0, -5.0]
+
+
+def test_messages_that_overtook_their_node_birth_are_taken_after_it(session, foreign, reading, time_ns):
+    node_birth, _ = foreign.nbirth(bd_seq=4)
+    later = [
+        Metric(name="bdSeq", datatype=DataType.UINT64, value=4),
+        Metric(name="Node Control/Rebirth", datatype=DataType.BOOLEAN, value=False),
+    ]
+    born_ms = time_ns // 1_000_000 + 500
+    birth = encode_payload(Payload(born_ms, later, 0))
+    metric = Metric(name="gas-001/methane_lel", alias=7, timestamp_ms=born_ms + 1, datatype=DataType.DOUBLE, value=4.0)
+    device = ("spBv1.0/harbour/DBIRTH/gw-1/tcp", encode_payload(Payload(born_ms + 1, [metric], 1)))
+    waiting = foreign.ddata(None, reading(2.0))
+    assert session.step(waiting[0], encode_payload(Payload(born_ms - 9, [reading(2.0)], 9)), time_ns) == []
+    assert session.step(*device, time_ns) == []
+    assert values_of(session.step(node_birth, birth, time_ns)) == [2.0, 4.0]
+    assert session.edge_nodes["harbour", "gw-1"].devices["tcp"].is_online
+    assert session.tick(time_ns + 60 * SECOND_NS) == []
+
+
+def test_half_a_turn_of_seq_later_the_missing_one_is_given_up_without_waiting_for_the_clock(
+    session, foreign, reading, time_ns
+):
+    foreign.seq += 1
+    taken = []
+    for count in range(300):
+        taken += session.step(*foreign.ddata(None, reading(float(count))), time_ns)
+    assert len([effect for effect in taken if isinstance(effect, CommandDue)]) == 1
+    assert values_of(taken) == [float(count) for count in range(300)]
+
+
+def test_losing_our_broker_keeps_what_waits_and_asks_nothing_of_a_broker_that_is_gone(
+    session, foreign, reading, time_ns
+):
+    foreign.seq += 1
+    session.step(*foreign.ddata(None, reading(2.0)), time_ns)
+    effects = session.lose_connection(time_ns)
+    assert values_of(effects) == [2.0]
+    assert not [effect for effect in effects if isinstance(effect, CommandDue)]
+    assert session.tick(time_ns + 60 * SECOND_NS) == []
+
+
+def test_data_without_seq_are_taken_and_a_rebirth_is_asked_for(born, reading, time_ns):
+    payload = encode_payload(Payload(time_ns // 1_000_000, [reading(1.0)]))
+    effects = born.step("spBv1.0/harbour/DDATA/gw-1/tcp", payload, time_ns)
+    assert values_of(effects) == [1.0]
+    assert is_rebirth_request(effects[-1])
+
+
+# --- what a host owes to edge nodes ----------------------------------------------------------------------------------
+
+
+def test_a_rebirth_request_is_an_ncmd_with_the_metric_true_a_timestamp_and_no_seq(session, voice, reading, time_ns):
+    asked = only(session.step(*voice.ddata(1, reading(1.0)), time_ns), CommandDue)
+    assert asked.topic == "spBv1.0/harbour/NCMD/gw-1"
+    payload = decode_payload(asked.payload)
+    assert payload.timestamp_ms == time_ns // 1_000_000
+    assert payload.seq is None
+    metric = payload.metrics[0]
+    assert (len(payload.metrics), metric.name, metric.value) == (1, "Node Control/Rebirth", True)
+    assert metric.datatype is DataType.BOOLEAN
+
+
+def test_acknowledgements_and_resend_requests_are_ncmds_of_the_types_that_uplink_says(born, time_ns):
+    edge_node = born.edge_nodes["harbour", "gw-1"]
+    for build, names in (
+        (acknowledgement, [uplink.ACK_EPOCH, uplink.ACK_RANGES]),
+        (resend_request, [uplink.RESEND_EPOCH, uplink.RESEND_RANGES]),
+    ):
+        due = build(edge_node, 7, RangeSet([(2, 4)]), time_ns)
+        assert due.topic == "spBv1.0/harbour/NCMD/gw-1"
+        payload = decode_payload(due.payload)
+        assert (payload.timestamp_ms, payload.seq) == (time_ns // 1_000_000, None)
+        assert [metric.name for metric in payload.metrics] == names
+        assert [metric.datatype for metric in payload.metrics] == [DataType.UINT64, DataType.UINT64_ARRAY]
+        assert [metric.value for metric in payload.metrics] == [7, [2, 4]]
+
+
+def test_a_gateway_death_marks_node_and_devices_offline_and_all_their_channels_stale_by_our_clock(born, voice, time_ns):
+    died_ns = time_ns + 90 * SECOND_NS
+    lost = only(born.step(*voice.ndeath(bd_seq=3), died_ns), ChannelsLost)
+    edge_node = born.edge_nodes["harbour", "gw-1"]
+    assert (edge_node.is_online, edge_node.changed_ns) == (False, died_ns)
+    device = edge_node.devices["tcp"]
+    assert (device.is_online, device.changed_ns) == (False, died_ns)
+    assert (set(lost.channel_ids), lost.time_ns) == ({11, 12, 14}, died_ns)
+    assert REASONS[lost.reason].sparkplug is SparkplugQuality.STALE
+
+
+def test_a_device_death_marks_the_device_offline_and_its_channels_stale_by_the_time_in_the_ddeath(born, voice, time_ns):
+    lost = only(born.step(*voice.ddeath("tcp"), time_ns + 3 * SECOND_NS), ChannelsLost)
+    edge_node = born.edge_nodes["harbour", "gw-1"]
+    assert edge_node.is_online
+    assert (edge_node.devices["tcp"].is_online, edge_node.devices["tcp"].changed_ns) == (False, time_ns)
+    assert (set(lost.channel_ids), lost.time_ns) == ({11, 14}, time_ns)
+    assert REASONS[lost.reason].sparkplug is SparkplugQuality.STALE
+
+
+def test_a_device_death_by_a_wrong_clock_counts_from_its_receipt(born, voice, time_ns):
+    for received_ns in (time_ns + 61 * SECOND_NS, time_ns - 61 * SECOND_NS):
+        lost = only(born.step(*voice.ddeath("tcp"), received_ns), ChannelsLost)
+        assert lost.time_ns == received_ns
+
+
+def test_a_device_of_a_third_party_that_is_named_unlike_our_bus_takes_its_own_channels_with_it(
+    session, third_party_voice, time_ns
+):
+    session.step(*third_party_voice.nbirth(), time_ns)
+    session.step(*third_party_voice.dbirth(("gas-001/methane_lel", "gas-999/level"), bus="PLC 7"), time_ns)
+    assert only(session.step(*third_party_voice.ddeath("PLC 7"), time_ns), ChannelsLost).channel_ids == (11,)
+
+
+# --- times from the future -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead_ms", [61_000, 400 * 365 * 86_400_000])
+def test_a_reading_from_the_future_is_kept_to_be_judged_and_its_gateway_is_put_on_the_list_once_an_hour(
+    born, voice, reading, time_ns, ahead_ms
+):
+    at_ms = time_ns // 1_000_000 + ahead_ms
+    reported = []
+    for minute in range(61):
+        received_ns = time_ns + minute * 60 * SECOND_NS
+        batch = only(
+            born.step(*voice.ddata(minute, reading(60.0, at_ms=at_ms + minute * 60_000)), received_ns), BatchReceived
+        )
+        assert batch.record.value.tolist() == [60.0]
+        is_fault = find_clock_faults(batch.record.phenomenon_ns, batch.record.received_ns, batch.record.is_historical)
+        assert is_fault[0] or batch.record.reason[0] == Reason.CLOCK_SUSPECT
+        reported += [(minute, bad.reason) for bad in batch.refused]
+    assert reported == [(0, "timestamp_from_future"), (60, "timestamp_from_future")]
+
+
+def test_a_time_that_no_calendar_has_becomes_the_time_of_receipt_and_bad_stays_bad(born, voice, reading, time_ns):
+    batch = only(
+        born.step(*voice.ddata(1, reading(1.0, at_ms=2**63), reading(None, at_ms=2**63, quality=0)), time_ns),
+        BatchReceived,
+    )
+    assert batch.record.phenomenon_ns.tolist() == [time_ns, time_ns]
+    assert batch.record.reason.tolist() == [Reason.CLOCK_SUSPECT, Reason.DEVICE_FAULT]
+
+
+def test_a_minute_ahead_is_no_fault_of_the_clock(born, voice, reading, time_ns):
+    at_ms = time_ns // 1_000_000 + 60_000
+    assert only(born.step(*voice.ddata(1, reading(1.0, at_ms=at_ms)), time_ns), BatchReceived).refused == ()
 
 
 def test_seq_wraps_at_256_without_a_rebirth_request(born, voice, reading, time_ns):

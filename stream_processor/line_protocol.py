@@ -1,0 +1,238 @@
+"""Points as InfluxDB line protocol: from columns to one joined body, never line by line. Pure.
+
+    <measurement>,<tag>=<value>,… <field>=<value>[,<field>=<value>…] <time in ns>
+
+What a series' lines begin with is escaped once, when the fleet changes. For a body, numbers are formatted by column
+(Arrow's cast: shortest text that parses to the same binary64), every piece of every line becomes an index into one pool
+of strings, and a single `take` lays them out in their order: the data buffer of the result is the body.
+
+Source: https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/ (special characters, data types).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from contracts.influx_schema import BAD_VALUE, QUALITY, SCORE_EWMA_Z, VALUE, series_tags
+from contracts.record import Bools, Floats, Int64s, Record, UInt8s
+from stream_processor.detectors.contract import Rows
+from stream_processor.fleet_index import ChannelContext
+from stream_processor.pipeline.pipeline import Scored
+from stream_processor.pipeline.quality_control import is_bad
+
+LINES_PER_BODY: Final = 5_000
+"""InfluxData recommend 5,000 to 10,000 lines a request; with 5,000 all columns stay in the cache of a core."""
+
+_REASON_CODES: Final = 256
+_SAMPLE: Final = 256
+"""Numbers at the beginning of a column that say whether many of it are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Columns of one length, in order."""
+
+    row: Rows
+    """Position of the channel in the series array."""
+    time_ns: Int64s
+    value: Floats
+    """Not finite: there is none."""
+    reason: UInt8s
+    score_ewma_z: Floats
+    """Not finite: there is none. The score of a reading without value is none."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def part(self, which: slice | NDArray[np.intp]) -> Points:
+        """Some of the points."""
+        return Points(
+            self.row[which], self.time_ns[which], self.value[which], self.reason[which], self.score_ewma_z[which]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What one write request carries."""
+
+    text: bytes
+    """Lines, joined by a line feed; none at the end."""
+    point_index: NDArray[np.intp]
+    """Of each line: the position of its point in the columns that the bodies were built from."""
+
+
+def points_of(record: Record, scored: Scored) -> Points:
+    """What a record and its scores are as points, at event time. Rows are those of the pipeline's channel table."""
+    return Points(scored.row, scored.event_ns, record.value, scored.reason, scored.score_ewma_z)
+
+
+def escape_measurement(name: str) -> str:
+    """A measurement as it stands in a line. Raises ValueError for what no line can carry."""
+    if name.startswith("#"):
+        raise ValueError(f"measurement {name!r}: a line that begins with '#' is a comment")
+    return _escape("measurement", name, ", ")
+
+
+def escape_tag(text: str) -> str:
+    """A tag's key or value as it stands in a line. Raises ValueError for what no line can carry."""
+    return _escape("tag", text, ",= ")
+
+
+def format_series(measurement: str, tags: Iterable[tuple[str, str]]) -> str:
+    """What all lines of a series begin with: `gas,district=harbour,… `, with the space before the fields."""
+    pairs = "".join(f",{escape_tag(key)}={escape_tag(value)}" for key, value in tags)
+    return f"{escape_measurement(measurement)}{pairs} "
+
+
+def build_series(beginnings: Iterable[str | None]) -> pa.Array:
+    """The array that `build_bodies` takes: by row, what its lines begin with; None where no channel is known."""
+    return pa.array([None if text is None else f"\n{text}" for text in beginnings], pa.string())
+
+
+def series_of_fleet(channel_ids: Iterable[int], contexts: Mapping[int, ChannelContext]) -> pa.Array:
+    """The series of channels by row; a channel that the fleet does not have (any more) has none."""
+    return build_series(
+        None if (context := contexts.get(each)) is None else _beginning(context) for each in channel_ids
+    )
+
+
+def find_without_series(series: pa.Array, rows: Rows) -> NDArray[np.intp]:
+    """Positions of the points that `build_bodies` leaves out, because nothing says what they belong to."""
+    if series.null_count == 0:
+        return np.zeros(0, dtype=np.intp)
+    return np.flatnonzero(_is_null(series)[rows])
+
+
+def build_bodies(series: pa.Array, points: Points, lines_per_body: int = LINES_PER_BODY) -> Iterator[Body]:
+    """The points as bodies of at most `lines_per_body` lines.
+
+    A bad reading without a value is a line too, with its quality alone. Left out are only the points that
+    `find_without_series` names.
+    """
+    if series.null_count == 0:
+        index = np.arange(len(points))
+    else:
+        index = np.flatnonzero(~_is_null(series)[points.row])
+        points = points.part(index)
+    for first in range(0, len(points), lines_per_body):
+        window = slice(first, first + lines_per_body)
+        yield Body(_join(series, points.part(window)), index[window])
+
+
+def halves(body: Body) -> tuple[Body, Body]:
+    """The body's lines as two bodies. It must have two lines at least."""
+    lines = body.text.split(b"\n")
+    middle = len(lines) // 2
+    return (
+        Body(b"\n".join(lines[:middle]), body.point_index[:middle]),
+        Body(b"\n".join(lines[middle:]), body.point_index[middle:]),
+    )
+
+
+# --- pieces of a line: a pool that is the same for every body ---------------------------------------------------
+
+
+def _quality_pieces(separator: str) -> list[str]:
+    """By reason code: the field and the space before the time."""
+    return [f"{separator}{QUALITY}={code}i " for code in range(_REASON_CODES)]
+
+
+_CONSTANTS: Final = pa.array(
+    [
+        "",
+        f"{VALUE}=",
+        f"{BAD_VALUE}=",
+        f",{SCORE_EWMA_Z}=",
+        " ",
+        *_quality_pieces(",")[1:],
+        *_quality_pieces(""),
+    ],
+    pa.string(),
+)
+_NOTHING, _VALUE_KEY, _BAD_VALUE_KEY, _SCORE_KEY, _QUALITY, _QUALITY_ALONE = 0, 1, 2, 3, 4, 4 + _REASON_CODES
+_PIECES_PER_LINE: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """A column as text: the texts, and which of them each line has."""
+
+    texts: pa.Array
+    index: NDArray[np.int32]
+
+    def at(self, offset: int) -> NDArray[np.int32]:
+        return self.index + np.int32(offset)
+
+
+def _join(series: pa.Array, points: Points) -> bytes:
+    own = np.arange(len(points), dtype=np.int32)
+    columns = [
+        _Texts(series.take(pa.array(points.row)), own),
+        _format_column(points.value, own),
+        _format_column(points.score_ewma_z, own),
+        _format_column(points.time_ns, own),
+    ]
+    pieces = _layout(points, columns)
+    body = pa.concat_arrays([_CONSTANTS, *(column.texts for column in columns)]).take(pa.array(pieces.ravel()))
+    return bytes(body.buffers()[2].slice(1).to_pybytes())  # without the line feed that the first line begins with
+
+
+def _format_column(column: Floats | Int64s, own: NDArray[np.int32]) -> _Texts:
+    """Numbers as text; each number once, where many are equal (an instrument has few steps, a second few milliseconds).
+
+    Floats are compared by their bits, so that -0.0 stays what it is.
+    """
+    if len(np.unique(column[:_SAMPLE])) > _SAMPLE // 2:
+        return _Texts(pa.array(column).cast(pa.string()), own)
+    encoded = pa.array(column.view(np.int64)).dictionary_encode()
+    distinct = encoded.dictionary.to_numpy().view(column.dtype)
+    return _Texts(pa.array(distinct).cast(pa.string()), encoded.indices.to_numpy())
+
+
+def _layout(points: Points, columns: list[_Texts]) -> NDArray[np.int32]:
+    """Which text of the pool stands at which place of each line.
+
+    The pool is: the constants, then the texts of each of `columns` (series, value, score, time).
+    """
+    series, value, score, time = columns
+    value_at = len(_CONSTANTS) + len(series.texts)
+    score_at = value_at + len(value.texts)
+    has_value: Bools = np.isfinite(points.value)
+    has_score: Bools = np.isfinite(points.score_ewma_z) & has_value
+    key = np.where(is_bad(points.reason), np.int32(_BAD_VALUE_KEY), np.int32(_VALUE_KEY))
+    pieces = np.empty((len(points), _PIECES_PER_LINE), dtype=np.int32)
+    pieces[:, 0] = series.at(len(_CONSTANTS))
+    pieces[:, 1] = np.where(has_value, key, np.int32(_NOTHING))
+    pieces[:, 2] = np.where(has_value, value.at(value_at), np.int32(_NOTHING))
+    pieces[:, 3] = np.where(has_score, np.int32(_SCORE_KEY), np.int32(_NOTHING))
+    pieces[:, 4] = np.where(has_score, score.at(score_at), np.int32(_NOTHING))
+    pieces[:, 5] = points.reason + np.where(has_value, np.int32(_QUALITY), np.int32(_QUALITY_ALONE))
+    pieces[:, 6] = time.at(score_at + len(score.texts))
+    return pieces
+
+
+def _beginning(context: ChannelContext) -> str:
+    node, site = context.node, context.site
+    return format_series(
+        str(site.domain), series_tags(site.district_id, node.gateway_id, node.node_id, context.channel.quantity)
+    )
+
+
+def _escape(what: str, text: str, special: str) -> str:
+    if not text:
+        raise ValueError(f"{what}: empty")
+    if text.endswith("\\"):
+        raise ValueError(f"{what} {text!r}: a backslash at the end would escape what follows it")
+    if any(character < " " or character == "\x7f" for character in text):
+        raise ValueError(f"{what} {text!r}: a control character")
+    return "".join(f"\\{character}" if character in special else character for character in text)
+
+
+def _is_null(series: pa.Array) -> NDArray[Any]:
+    return np.asarray(series.is_null().to_numpy(zero_copy_only=False))

@@ -1,0 +1,48 @@
+"""The InfluxDB schema holds together."""
+
+from __future__ import annotations
+
+from contracts.fleet import Domain
+from contracts.influx_schema import (
+    AGGREGATES,
+    BUCKETS,
+    FIELDS,
+    MEASUREMENTS,
+    READINGS,
+    TAGS,
+    aggregate_field,
+    series_tags,
+)
+
+
+def test_each_domain_is_a_measurement():
+    assert set(MEASUREMENTS) == set(Domain)
+
+
+def test_tags_stand_in_the_order_that_influxdb_sorts_them_to():
+    assert list(TAGS) == sorted(TAGS)
+    assert series_tags("harbour", "gw-1", "gas-1", "methane_lel") == (
+        ("district", "harbour"),
+        ("gateway", "gw-1"),
+        ("node", "gas-1"),
+        ("quantity", "methane_lel"),
+    )
+
+
+def test_no_name_is_both_a_tag_and_a_field():
+    assert not set(TAGS) & set(FIELDS)
+    assert not {aggregate_field(each) for each in AGGREGATES} & set(FIELDS)
+
+
+def test_what_is_downsampled_is_kept_longer_than_what_it_is_made_from():
+    kept_s = [bucket.retention_s or float("inf") for bucket in BUCKETS]
+    assert kept_s == sorted(kept_s)
+    for bucket in BUCKETS:
+        assert bucket.is_downsampled == (bucket is not READINGS)
+        assert bucket.retention_s == 0 or bucket.shard_group_s <= bucket.retention_s
+
+
+def test_late_readings_are_aggregated_anew_while_their_raw_points_exist():
+    for bucket in BUCKETS[1:]:
+        assert bucket.run_every_s <= bucket.lateness_s <= READINGS.retention_s
+        assert bucket.lateness_s % bucket.window_s == 0
