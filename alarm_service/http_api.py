@@ -16,12 +16,10 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from alarm_service.desk import AlarmDesk
 from alarm_service.errors import AlarmNormalError, AlarmServiceError, JournalUnavailableError, UnknownAlarmError
-from contracts.access import Permission, Principal, authenticate
+from contracts.access import Permission, Principal
 from contracts.alarm import (
     Acknowledgement,
     Alarm,
@@ -30,6 +28,7 @@ from contracts.alarm import (
     ConditionReceipt,
     JournalEntry,
 )
+from contracts.service import BearerGuard
 
 WAIT_MAX_S: Final = 30.0
 """Longest long poll; below the idle timeouts of usual proxies (60 s)."""
@@ -43,27 +42,6 @@ _STATUS: Final[dict[type[AlarmServiceError], int]] = {
     JournalUnavailableError: 503,
 }
 _logger = logging.getLogger(__name__)
-
-
-class BearerAuthentication:
-    """ASGI middleware: 401 without a known token, else the principal in `request.state.principal`."""
-
-    def __init__(self, app: ASGIApp, principals: Sequence[Principal]) -> None:
-        self._app = app
-        self._principals = principals
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets a request pass, or answers it."""
-        if scope["type"] == "http" and scope["path"] != "/healthz":
-            principal = authenticate(Headers(scope=scope).get("authorization"), self._principals)
-            if principal is None:
-                refusal = JSONResponse(
-                    {"detail": "a known bearer token is required"}, 401, {"WWW-Authenticate": "Bearer"}
-                )
-                await refusal(scope, receive, send)
-                return
-            scope.setdefault("state", {})["principal"] = principal
-        await self._app(scope, receive, send)
 
 
 def require(permission: Permission) -> Callable[[Request], Principal]:
@@ -152,7 +130,7 @@ def create_app(desk: AlarmDesk, principals: Sequence[Principal]) -> FastAPI:
     app = FastAPI(title="alarm-service", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.desk = desk
     app.include_router(routes)
-    app.add_middleware(BearerAuthentication, principals=principals)
+    app.add_middleware(BearerGuard, principals=principals)
     app.add_exception_handler(AlarmServiceError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     return app

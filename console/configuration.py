@@ -7,7 +7,6 @@ an https URL, and the console itself needs a certificate to listen off it (desig
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from contracts.configuration import Settings
+from contracts.service import is_loopback
 
 UTC_NAME: Final = "UTC"
 
@@ -101,13 +101,3 @@ class ConsoleSettings(Settings):
     registry: UpstreamSettings
     alarm_service: UpstreamSettings
     stream_processor: UpstreamSettings
-
-
-def is_loopback(host: str) -> bool:
-    """Whether traffic to `host` stays on this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

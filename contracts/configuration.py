@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from contracts.errors import ConfigurationError, Fault
+from contracts.identifiers import IDENTIFIER_PATTERN, IDENTIFIER_WORDS
 
 
 class Settings(BaseModel):
@@ -62,6 +63,8 @@ def _fault(details: ErrorDetails) -> Fault:
         return Fault(path, "unknown key")
     if kind == "missing":
         return Fault(path, "is missing")
+    if kind == "string_pattern_mismatch" and details.get("ctx", {}).get("pattern") == IDENTIFIER_PATTERN:
+        return Fault(path, f"{details['input']!r}: {IDENTIFIER_WORDS}")
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message[:1].lower() + message[1:]
     if kind in {"value_error", "assertion_error"} and isinstance(details["input"], dict | list):

@@ -13,6 +13,10 @@ from typing import Annotated, Final
 from pydantic import Field, StringConstraints
 
 IDENTIFIER_PATTERN: Final = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
+IDENTIFIER_WORDS: Final = (
+    "an identifier has 1 to 64 lower-case letters, digits, '-', '_' and '.', and begins and ends with a letter or digit"
+)
+"""The grammar for people, in fault messages."""
 CHANNEL_ID_MAX: Final = 2**32 - 1
 
 Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]

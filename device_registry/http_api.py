@@ -17,12 +17,11 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from contracts.access import Permission, Principal, authenticate
+from contracts.access import Permission, Principal
 from contracts.fleet import LifecycleState, Node
 from contracts.identifiers import Identifier
+from contracts.service import BearerGuard
 from device_registry.audit import AuditEntry
 from device_registry.errors import RegistryError, StoreUnavailableError, TransitionRefusedError, UnknownNodeError
 from device_registry.snapshot_feed import SnapshotFeed
@@ -47,27 +46,6 @@ class NodePatch(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: LifecycleState
-
-
-class BearerAuthentication:
-    """ASGI middleware: 401 without a known token, else the principal in `request.state.principal`."""
-
-    def __init__(self, app: ASGIApp, principals: Sequence[Principal]) -> None:
-        self._app = app
-        self._principals = principals
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets a request pass, or answers it."""
-        if scope["type"] == "http" and scope["path"] != "/healthz":
-            principal = authenticate(Headers(scope=scope).get("authorization"), self._principals)
-            if principal is None:
-                refusal = JSONResponse(
-                    {"detail": "a known bearer token is required"}, 401, {"WWW-Authenticate": "Bearer"}
-                )
-                await refusal(scope, receive, send)
-                return
-            scope.setdefault("state", {})["principal"] = principal
-        await self._app(scope, receive, send)
 
 
 def require(permission: Permission) -> Callable[[Request], Principal]:
@@ -144,7 +122,7 @@ def create_app(feed: SnapshotFeed, principals: Sequence[Principal]) -> FastAPI:
     app = FastAPI(title="device-registry", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.feed = feed
     app.include_router(routes)
-    app.add_middleware(BearerAuthentication, principals=principals)
+    app.add_middleware(BearerGuard, principals=principals)
     app.add_exception_handler(RegistryError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     return app

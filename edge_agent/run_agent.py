@@ -63,6 +63,7 @@ class CommitLoop:
         self._handed_batch = 0
         self._failures_in_a_row = 0
         self._discards_logged = 0
+        self._flushing: asyncio.Task[None] | None = None
         self.failed_commits_total = 0
 
     def put(self, bus_id: str, readings: list[Reading]) -> None:
@@ -92,7 +93,15 @@ class CommitLoop:
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()
             self._wake.clear()
-            await self.flush()
+            # A commit that has begun goes on in its thread even if we are cancelled: `finish` waits for it.
+            self._flushing = asyncio.create_task(self.flush())
+            await asyncio.shield(self._flushing)
+
+    async def finish(self) -> None:
+        """After `run` was cancelled: ends the commit that has begun, then commits what still waits."""
+        if self._flushing is not None:
+            await self._flushing
+        await self.flush()
 
     async def flush(self) -> None:
         """One group commit."""
@@ -182,7 +191,7 @@ async def _run_until_signal(pollers: list[BusPoller], commits: CommitLoop, uplin
         _raise_first_error([uplink_task, *tasks])
     finally:
         await _cancel(tasks)
-        await commits.flush()
+        await commits.finish()
         uplink.stop()
         stopped.cancel()
         await asyncio.gather(uplink_task, stopped, return_exceptions=True)

@@ -120,7 +120,7 @@ _GATEWAYS: Final = {"gw-harbour": "harbour", "gw-riverside": "riverside"}
 
 
 def _buses(seed: int) -> Iterator[_Bus]:
-    yield _Bus("gw-harbour", "gas-tcp", "modbus_tcp", 0.5, tuple(_gas_sensors(seed)))
+    yield _Bus("gw-harbour", "gas-tcp", "modbus_tcp", 0.3, tuple(_gas_sensors(seed)))
     yield _Bus("gw-harbour", "tanks-tcp", "modbus_tcp", 1.0, tuple(_tank_sensors(seed)))
     bridge = (*_strain_sensors(seed), *_bridge_temperature_sensors(seed))
     yield _Bus("gw-riverside", "bridge-rs485", "modbus_rtu", 1.0, bridge)

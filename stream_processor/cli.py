@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from contracts.configuration import parse_settings
-from contracts.errors import ConfigurationError, PayloadError
+from contracts.errors import ConfigurationError, Fault, PayloadError
 from stream_processor.configuration import StreamProcessorSettings, with_absolute_paths
 from stream_processor.decode_text import decode_message, parse_hex
 from stream_processor.embedded import run_embedded
@@ -30,7 +30,7 @@ def main() -> None:
         return
     try:
         settings = read_settings(options.config)
-    except (ConfigurationError, OSError) as error:
+    except ConfigurationError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_BAD_CONFIGURATION)
     if options.command == "check-config":
@@ -51,8 +51,12 @@ def main() -> None:
 
 
 def read_settings(path: Path) -> StreamProcessorSettings:
-    """Reads a configuration; relative paths in it are relative to it."""
-    return with_absolute_paths(parse_settings(StreamProcessorSettings, path.read_text(), path.name), path.parent)
+    """Reads a configuration; relative paths in it are relative to it. Raises ConfigurationError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(str(path), [Fault("$", f"cannot be read: {error}")]) from error
+    return with_absolute_paths(parse_settings(StreamProcessorSettings, text, str(path)), path.parent)
 
 
 def _decode(options: argparse.Namespace) -> None:

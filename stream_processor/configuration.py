@@ -7,16 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from contracts.access import Principal
 from contracts.configuration import Settings
 from contracts.identifiers import Identifier
-
-
-class HttpSettings(Settings):
-    """Where the read API listens."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(ge=1, le=65_535)
+from contracts.service import HttpListener, Principals
 
 
 class MqttSettings(Settings):
@@ -62,12 +55,12 @@ class UpstreamSettings(Settings):
 class StreamProcessorSettings(Settings):
     """The whole file."""
 
-    http: HttpSettings
+    http: HttpListener
     mqtt: MqttSettings
     store: StoreSettings
     registry: UpstreamSettings
     alarm_service: UpstreamSettings
-    principal: tuple[Principal, ...] = ()
+    principal: Principals
     """Who may call the read API."""
 
 

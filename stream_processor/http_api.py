@@ -10,9 +10,10 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 
-from contracts.access import Permission, Principal, authenticate
+from contracts.access import Permission, Principal
 from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.query import CompletenessRow, LatestPage, PipelineHealth, QuarantinePage, Trend
+from contracts.service import BearerGuard
 from stream_processor.change_signal import ChangeSignal
 from stream_processor.duckdb_store import DuckdbStore
 from stream_processor.gap_ledger import GapLedger
@@ -41,7 +42,8 @@ class ReadModel:
 def build_api(model: ReadModel, principals: tuple[Principal, ...]) -> FastAPI:
     """Builds the application."""
     api = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    reader = [Depends(_reader_check(principals))]
+    api.add_middleware(BearerGuard, principals=principals)
+    reader = [Depends(_check_reader)]
 
     @api.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -83,12 +85,7 @@ def build_api(model: ReadModel, principals: tuple[Principal, ...]) -> FastAPI:
     return api
 
 
-def _reader_check(principals: tuple[Principal, ...]) -> Callable[[Request], None]:
-    def check_reader(request: Request) -> None:
-        principal = authenticate(request.headers.get("Authorization"), principals)
-        if principal is None:
-            raise HTTPException(401, "a bearer token is needed", {"WWW-Authenticate": "Bearer"})
-        if not principal.may(Permission.READ):
-            raise HTTPException(403, f"{principal.name} may not read")
-
-    return check_reader
+def _check_reader(request: Request) -> None:
+    principal: Principal = request.state.principal
+    if not principal.may(Permission.READ):
+        raise HTTPException(403, f"role {principal.role.value} lacks permission {Permission.READ.value}")

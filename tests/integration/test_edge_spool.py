@@ -9,6 +9,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -190,6 +191,40 @@ def test_a_full_disk_is_reported_and_costs_no_reading_that_still_fits_into_memor
     asyncio.run(scenario())
     events = [record.getMessage().split()[0] for record in caplog.records if record.name.startswith("edge_agent")]
     assert events == ["commit_failed", "readings_discarded"]
+
+
+def test_stopping_in_the_middle_of_a_commit_stores_it_once_and_what_came_after_too(path):
+    class Received:
+        def put(self, sealed) -> None:
+            pass
+
+    async def scenario() -> None:
+        channels = ChannelTable()
+        alias = channels.add("bus", "node", "level")
+        spool = open_spool(path)
+        begun = threading.Event()
+        insert = spool.commit
+
+        def slow_commit(batches) -> None:
+            begun.set()
+            time.sleep(0.3)
+            insert(batches)
+
+        spool.commit = slow_commit
+        thread = SpoolThread(spool, channels)
+        commits = CommitLoop(ReadingBuffer(100, 5_000), channels, thread, Received(), 0.02, 200)
+        running = asyncio.create_task(commits.run())
+        commits.put("bus", [(alias, 1_000_000, 1.0, 0)])
+        await asyncio.to_thread(begun.wait, 5)
+        commits.put("bus", [(alias, 2_000_000, 2.0, 0)])
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await commits.finish()
+        await thread.close()
+
+    asyncio.run(scenario())
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT value FROM reading ORDER BY phenomenon_ns").fetchall() == [(1.0,), (2.0,)]
 
 
 def test_a_file_that_is_no_spool_is_left_alone(path):

@@ -223,8 +223,13 @@ class Agent:
         return code, time.monotonic() - began_s
 
     def spooled(self) -> list[tuple[int, int, int]]:
-        """(epoch, batch, readings) that wait."""
-        with contextlib.closing(sqlite3.connect(self.folder / "spool.sqlite")) as connection:
+        """(epoch, batch, readings) that wait; none while the agent has not yet made its spool."""
+        path = self.folder / "spool.sqlite"
+        if not path.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'reading'").fetchone():
+                return []
             sql = "SELECT epoch, batch, count(*) FROM reading GROUP BY epoch, batch ORDER BY epoch, batch"
             return connection.execute(sql).fetchall()
 
@@ -438,7 +443,7 @@ def test_a_lost_line_is_one_death_of_the_bus_and_a_birth_when_it_is_back(tmp_pat
 def test_nothing_is_published_before_the_primary_host_is_online_and_all_of_it_after(tmp_path):
     with bench(tmp_path, primary_host="citysense") as parts:
         parts.agent.start()
-        wait_for(lambda: (tmp_path / "spool.sqlite").exists() and len(parts.agent.spooled()) >= 5, "spooled batches")
+        wait_for(lambda: len(parts.agent.spooled()) >= 5, "spooled batches")
         assert parts.host.messages == []
         parts.host.state(is_online=True, timestamp_ms=1_000)
         waiting = {row[:2] for row in parts.agent.spooled()}

@@ -29,7 +29,7 @@ def test_the_shipped_example_is_sound(example):
     ("before", "after", "path", "message"),
     [
         ('quantity = "methane_lel"', 'quantity = "methan"', "$.node[0].channel[0].quantity", "not one of methane_lel"),
-        ('district_id = "north"\nname', 'district_id = "North"\nname', "$.district[0].district_id", "pattern"),
+        ('district_id = "north"\nname', 'district_id = "North"\nname', "$.district[0].district_id", "identifier"),
         ('model = "hon', 'modell = "hon', "$.node[0].modell", "unknown key"),
         ('domain = "gas"', 'domain = "sea"', "$.site[0].domain", "should be 'gas', 'bridge'"),
         ('gateway_id = "gw-north-1"\nbus', 'gateway_id = "gw-2"\nbus', "$.node[0].gateway_id", "no such gateway"),
