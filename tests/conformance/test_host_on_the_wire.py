@@ -64,6 +64,10 @@ token_file = "token"
 [alarm_service]
 url = "http://127.0.0.1:{closed_port}"
 token_file = "token"
+[[principal]]
+name = "viewer"
+role = "viewer"
+token_sha256 = "3c469e9d6c5875d37a43f353d4f88e61fcf812c66eee3457465a40b0da4153e0"
 """
 
 
