@@ -3,6 +3,7 @@
 ContractError              bad input; waiting never helps, so a caller quarantines it and counts it
 ├── TopicError             not a Sparkplug B topic
 ├── PayloadError           not a Sparkplug B payload (truncated, oversized, inconsistent)
+├── RecordError            not a record as it travels on Kafka
 └── ConfigurationError     a configuration file with one or more faults, all of them in `faults`
 """
 
@@ -21,6 +22,10 @@ class TopicError(ContractError):
 
 class PayloadError(ContractError):
     """Bytes that are not a valid Sparkplug B payload, or a payload that cannot be encoded."""
+
+
+class RecordError(ContractError):
+    """Bytes that are not a record message of this version."""
 
 
 @dataclass(frozen=True, slots=True)

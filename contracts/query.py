@@ -76,6 +76,28 @@ class CompletenessRow(BaseModel):
     """Batches that the gateway says are gone for good."""
 
 
+class HourCompleteness(BaseModel):
+    """How much of one hour of a gateway is stored."""
+
+    model_config = _ANSWER
+    hour_ns: TimeNs
+    """Begin of the hour, UTC."""
+    stored_batches: int = Field(ge=0)
+    expected_batches: int = Field(ge=0)
+    """Batches that the gateway must have made in this hour, by the numbers before and after."""
+
+
+class GatewayCompleteness(BaseModel):
+    """One message of topic `gateway.completeness`: what the gap ledger knows of one gateway."""
+
+    model_config = _ANSWER
+    gateway_id: Identifier
+    district_id: Identifier
+    epochs: list[CompletenessRow]
+    hours: list[HourCompleteness]
+    """The newest ones, in order."""
+
+
 class QuarantineRow(BaseModel):
     """Bad input that was set aside: what it was, from where, and why."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from stream_processor.host_session import BatchReceived, Effect
+from stream_processor.effects import BatchReceived, Effect
 
 
 class BoundedChannel:

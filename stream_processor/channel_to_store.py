@@ -25,10 +25,11 @@ from stream_processor.change_signal import ChangeSignal
 from stream_processor.commit_plan import CommitPlan, plan_commit
 from stream_processor.configuration import StoreSettings
 from stream_processor.duckdb_store import DuckdbStore
+from stream_processor.effects import CommandDue
 from stream_processor.errors import StoreBusyError
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.gap_ledger import GapLedger
-from stream_processor.host_session import CommandDue, HostSession, acknowledgement
+from stream_processor.host_session import HostSession, acknowledgement
 from stream_processor.latest_table import LatestTable, rows_of
 from stream_processor.mqtt_to_channel import Bridge
 from stream_processor.pipeline.pipeline import Pipeline, Scored, join_scored, unscored

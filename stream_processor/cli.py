@@ -1,16 +1,23 @@
-"""`stream-processor run | check-config | decode`."""
+"""`stream-processor run | bridge | score | store | archive | read | rebuild | check-config | decode`.
+
+`run` is the embedded engine. The roles are the processes of the distributed one: each is a module with a `Settings`
+class and `run(settings)`, which is imported when it is asked for.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import importlib.metadata
 import logging
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
+from typing import Final
 
-from contracts.configuration import parse_settings
+from contracts.configuration import Settings, parse_settings
 from contracts.errors import ConfigurationError, Fault, PayloadError
 from stream_processor.configuration import StreamProcessorSettings, with_absolute_paths
 from stream_processor.decode_text import decode_message, parse_hex
@@ -20,6 +27,16 @@ from stream_processor.errors import StoreError
 EXIT_BAD_MESSAGE = 1
 EXIT_BAD_CONFIGURATION = 2
 EXIT_STORE = 3
+EMBEDDED: Final = "embedded"
+ROLES: Final = {
+    "bridge": "Sparkplug host: from the broker to Kafka",
+    "score": "quality, scores and alarm conditions: a Faust worker with state",
+    "store": "to InfluxDB, then acknowledgements: a Faust worker",
+    "archive": "to Parquet: a Faust worker",
+    "read": "the read API for the console",
+    "rebuild": "refill InfluxDB from Parquet, then end",
+}
+"""The processes of the distributed engine: `stream_processor.distributed.<role>_process`."""
 
 
 def main() -> None:
@@ -28,8 +45,9 @@ def main() -> None:
     if options.command == "decode":
         _decode(options)
         return
+    role = options.role if options.command == "check-config" else options.command
     try:
-        settings = read_settings(options.config)
+        settings = read_settings(options.config) if role in {EMBEDDED, "run"} else _read_role(role, options.config)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_BAD_CONFIGURATION)
@@ -43,6 +61,8 @@ def main() -> None:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    if not isinstance(settings, StreamProcessorSettings):
+        sys.exit(_module_of(role).run(settings))
     try:
         asyncio.run(run_embedded(settings))
     except StoreError as error:
@@ -52,11 +72,25 @@ def main() -> None:
 
 def read_settings(path: Path) -> StreamProcessorSettings:
     """Reads a configuration; relative paths in it are relative to it. Raises ConfigurationError."""
+    return with_absolute_paths(parse_settings(StreamProcessorSettings, _read_text(path), str(path)), path.parent)
+
+
+def _read_role(role: str, path: Path) -> Settings:
+    """The settings of a role; `anchored(folder)` makes its relative paths absolute. Raises ConfigurationError."""
+    model = _module_of(role).ProcessSettings
+    settings: Settings = parse_settings(model, _read_text(path), str(path)).anchored(path.parent)
+    return settings
+
+
+def _module_of(role: str) -> ModuleType:
+    return importlib.import_module(f"stream_processor.distributed.{role}_process")
+
+
+def _read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(str(path), [Fault("$", f"cannot be read: {error}")]) from error
-    return with_absolute_paths(parse_settings(StreamProcessorSettings, text, str(path)), path.parent)
 
 
 def _decode(options: argparse.Namespace) -> None:
@@ -88,9 +122,15 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("stream-processor", description="Sparkplug host, quality, scores, alarms.")
     parser.add_argument("--version", action="version", version=f"stream-processor {_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("run", "run the embedded engine"), ("check-config", "name every fault of a configuration")):
+    words = {"run": "run the embedded engine", **ROLES, "check-config": "name every fault of a configuration"}
+    for name, text in words.items():
         command = commands.add_parser(name, help=text)
         command.add_argument("--config", type=Path, required=True, help="TOML file, see example.toml")
+        if name == "check-config":
+            roles = (EMBEDDED, *ROLES)
+            command.add_argument(
+                "--role", choices=roles, default=EMBEDDED, help="whose file it is (default: %(default)s)"
+            )
     decode = commands.add_parser(
         "decode",
         help="a Sparkplug message as JSON, or what is wrong with it and where (exit code 1)",

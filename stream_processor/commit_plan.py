@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.ranges import RangeSet
 from contracts.record import Record
 from contracts.uplink import BatchIdentity
+from stream_processor.effects import BatchReceived, Effect
 from stream_processor.gap_ledger import GapLedger
-from stream_processor.host_session import BatchesLost, BatchReceived, ChannelsLost, Effect, Quarantined
 
 
 @dataclass(slots=True)

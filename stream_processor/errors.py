@@ -4,6 +4,7 @@ StreamProcessorError
 ├── StoreError           the store cannot do what is asked
 │   ├── StoreBusyError   transient: disk full, lock held; waiting may help
 │   └── StoreCorruptError  permanent: the file is not what it should be
+├── MessageRefusedError  permanent: Kafka will never take this message
 └── UpstreamError        registry or alarm service did not do what was asked
     ├── UpstreamUnavailableError  transient: not reachable, 5xx, 429
     └── UpstreamRefusedError      permanent: 4xx; the same request fails again
@@ -26,6 +27,10 @@ class StoreBusyError(StoreError):
 
 class StoreCorruptError(StoreError):
     """Permanent: the file is not a store of this program."""
+
+
+class MessageRefusedError(StreamProcessorError):
+    """Permanent: Kafka will never take this message (too large)."""
 
 
 class UpstreamError(StreamProcessorError):

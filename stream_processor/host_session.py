@@ -19,6 +19,7 @@ import numpy as np
 
 from contracts import uplink
 from contracts.errors import ContractError, PayloadError
+from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.observation import NANOSECONDS_PER_MILLISECOND, NANOSECONDS_PER_SECOND
 from contracts.quality import Level, Reason, level_of, reason_of_sparkplug
 from contracts.ranges import BATCH_MAX, RangeSet
@@ -27,6 +28,7 @@ from contracts.sparkplug.datatype import INTEGER_TYPES, REAL_TYPES, DataType
 from contracts.sparkplug.payload import Metric, Payload, Property, decode_payload, encode_payload
 from contracts.sparkplug.topic import MessageType, StateTopic, Topic, parse_topic
 from contracts.uplink import BatchIdentity
+from stream_processor.effects import BatchReceived, CommandDue, Effect
 from stream_processor.fleet_index import UNKNOWN_GATEWAY, FleetIndex, Unresolved
 from stream_processor.pipeline.quality_control import CLOCK_TOLERANCE_NS
 from stream_processor.sequence_window import SEQ_MODULUS, SequenceWindow
@@ -42,59 +44,6 @@ TIMESTAMP_FROM_FUTURE: Final = "timestamp_from_future"
 CLOCK_REPORT_INTERVAL_NS: Final = 3_600 * NANOSECONDS_PER_SECOND
 """How often a gateway whose clock runs ahead is put into quarantine's list: its readings are kept, see `_row`."""
 VALUE_TYPES: Final = INTEGER_TYPES | REAL_TYPES | {DataType.BOOLEAN}
-
-
-# --- effects -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class BatchReceived:
-    """A batch to store. Its identity is None if the edge node sends none; it may be empty."""
-
-    identity: BatchIdentity | None
-    record: Record
-    refused: tuple[Quarantined, ...] = ()
-    """Readings of the same payload that are none of ours: quarantined in the same commit as the rest is stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandDue:
-    """A message to publish: QoS 0, not retained."""
-
-    topic: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelsLost:
-    """Nobody speaks for these channels any more: a bus or a gateway died."""
-
-    channel_ids: tuple[int, ...]
-    reason: Reason
-    time_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class BatchesLost:
-    """A gateway says that it does not hold these batches any more."""
-
-    gateway_id: str
-    epoch: int
-    ranges: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """Bad input, set aside with its reason."""
-
-    received_ns: int
-    topic: str
-    reason: str
-    detail: str
-    payload: bytes
-
-
-Effect = BatchReceived | CommandDue | ChannelsLost | BatchesLost | Quarantined
 
 
 # --- state -------------------------------------------------------------------------------------------------------
@@ -219,7 +168,7 @@ class HostSession:
             effects += self._take_all(edge_node.window.close(), edge_node)
             if edge_node.is_online:
                 lost = tuple(self._fleet.channels_of(edge_node.gateway_id))
-                effects.append(ChannelsLost(lost, Reason.STALE, now_ns))
+                effects.append(ChannelsLost(edge_node.gateway_id, lost, Reason.STALE, now_ns))
             edge_node.go_offline(now_ns)
         return [effect for effect in effects if not isinstance(effect, CommandDue)]
 
@@ -331,7 +280,7 @@ class HostSession:
         edge_node.go_offline(message.received_ns)
         edge_node.rebirth_asked_ns = None
         lost = tuple(self._fleet.channels_of(edge_node.gateway_id))
-        yield ChannelsLost(lost, Reason.GATEWAY_LOST, message.received_ns)
+        yield ChannelsLost(edge_node.gateway_id, lost, Reason.GATEWAY_LOST, message.received_ns)
 
     def _take_device_death(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
         device = edge_node.devices.setdefault(message.bus_id, Device())
@@ -340,7 +289,8 @@ class HostSession:
         of_registry = self._fleet.channels_of(edge_node.gateway_id, message.bus_id)
         born = (edge_node.names[name].channel for name in device.names if name in edge_node.names)
         of_birth = [channel for channel in born if not isinstance(channel, Unresolved)]
-        yield ChannelsLost(tuple(sorted({*of_registry, *of_birth})), Reason.BUS_LOST, device.changed_ns)
+        lost = tuple(sorted({*of_registry, *of_birth}))
+        yield ChannelsLost(edge_node.gateway_id, lost, Reason.BUS_LOST, device.changed_ns)
 
     def _learn_births(self, message: _Message, edge_node: EdgeNode) -> None:
         for metric in message.payload.metrics:
@@ -403,7 +353,8 @@ class HostSession:
             else:
                 rows.append(row)
         refused.extend(_report_clock(message, edge_node, metrics))
-        return BatchReceived(identity, _record(rows, identity, message.received_ns), tuple(refused))
+        record = _record(rows, identity, message.received_ns)
+        return BatchReceived(edge_node.gateway_id, identity, record, tuple(refused))
 
     # --- rebirth -----------------------------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ from contracts.observation import NANOSECONDS_PER_MILLISECOND
 from contracts.sparkplug.topic import NAMESPACE, StateTopic
 from stream_processor.bounded_channel import BoundedChannel
 from stream_processor.configuration import MqttSettings
-from stream_processor.host_session import CommandDue, Effect, HostSession
+from stream_processor.effects import CommandDue, Effect
+from stream_processor.host_session import HostSession
 
 _log = logging.getLogger("stream_processor.bridge")
 

@@ -13,9 +13,9 @@ import random
 import time
 
 from contracts.alarm import ConditionEvent
+from contracts.notice import Quarantined
 from stream_processor.duckdb_store import DuckdbStore
 from stream_processor.errors import UpstreamRefusedError, UpstreamUnavailableError
-from stream_processor.host_session import Quarantined
 from stream_processor.upstream_client import UpstreamClient
 
 _log = logging.getLogger("stream_processor.outbox")

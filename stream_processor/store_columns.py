@@ -11,11 +11,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from contracts.fleet import FleetSnapshot
+from contracts.notice import BatchesLost, Quarantined
 from contracts.quality import REASONS
 from contracts.quantity import QUANTITIES
 from contracts.record import Bools, Floats, Record, UInt8s, UInt32s
 from contracts.uplink import BatchIdentity
-from stream_processor.host_session import BatchesLost, Quarantined
 from stream_processor.pipeline.pipeline import Scored
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)

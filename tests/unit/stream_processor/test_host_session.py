@@ -6,22 +6,15 @@ import numpy as np
 import pytest
 
 from contracts import uplink
+from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.quality import REASONS, Reason, SparkplugQuality
 from contracts.ranges import RangeSet
 from contracts.sparkplug.datatype import DataType
 from contracts.sparkplug.payload import Metric, Payload, decode_payload, encode_payload
 from contracts.uplink import BatchIdentity
+from stream_processor.effects import BatchReceived, CommandDue
 from stream_processor.fleet_index import FleetIndex
-from stream_processor.host_session import (
-    BatchesLost,
-    BatchReceived,
-    ChannelsLost,
-    CommandDue,
-    HostSession,
-    Quarantined,
-    acknowledgement,
-    resend_request,
-)
+from stream_processor.host_session import HostSession, acknowledgement, resend_request
 from stream_processor.pipeline.quality_control import find_clock_faults
 
 SECOND_NS = 1_000_000_000

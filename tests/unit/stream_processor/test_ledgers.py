@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contracts.notice import Quarantined
 from contracts.ranges import RangeSet
 from contracts.uplink import BatchIdentity
 from stream_processor.commit_plan import plan_commit
+from stream_processor.effects import BatchReceived
 from stream_processor.gap_ledger import GapLedger
 from stream_processor.gap_request import BACK_OFF_MAX_NS, FIRST_REQUEST_NS, GapRequests
-from stream_processor.host_session import BatchReceived, Quarantined
 
 
 def received(record_of, batch, gateway="gw-1", refused=()):
     record = record_of((11, batch or 0, 1.0), batch=batch, gateway=gateway)
-    return BatchReceived(record.batches[0], record, refused)
+    return BatchReceived(gateway, record.batches[0], record, refused)
 
 
 def test_each_batch_is_stored_once_and_acknowledged_each_time_it_comes(record_of):

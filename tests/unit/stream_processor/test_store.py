@@ -10,12 +10,12 @@ import duckdb
 import numpy as np
 import pytest
 
+from contracts.notice import BatchesLost, Quarantined
 from contracts.quality import Reason
 from contracts.uplink import BatchIdentity
 from stream_processor.duckdb_store import DuckdbStore
 from stream_processor.errors import StoreBusyError, StoreCorruptError
 from stream_processor.fleet_index import FleetIndex
-from stream_processor.host_session import BatchesLost, Quarantined
 from stream_processor.parquet_export import ParquetExport
 from stream_processor.pipeline.pipeline import Pipeline
 from stream_processor.store_columns import Commit, coalesce

@@ -1,0 +1,253 @@
+"""Records on Kafka: one Arrow IPC stream with one record batch a message, and a JSON head in its custom metadata.
+
+*ObservationMessage* (topic `observations`) is what the bridge heard: the columns of `contracts.record.Record` of many
+gateways of one partition, and in the head the batches that `batch_index` points to and what the bridge noticed beside
+them. *ScoredMessage* (topic `observations.scored`) is what the score job says of one ObservationMessage: one row an
+observation that is not a duplicate, with
+
+| column         | type    | meaning                                                                       |
+|----------------|---------|-------------------------------------------------------------------------------|
+| event_ns       | int64   | phenomenon time, or the time of receipt where the gateway's clock is wrong    |
+| score_ewma_z   | float64 | NaN where there is none                                                       |
+| is_late        | bool    | stored and scored as history, pages nobody                                    |
+
+beside the record's, whose `reason` is then that of quality control. `source_offset` is the offset of the
+ObservationMessage in the same partition: a message that comes twice (a worker was killed between writing and
+committing) has the same one, so whoever reads skips what is not beyond the last that it took.
+
+Sources: Arrow columnar format 1.5, IPC streaming format; https://arrow.apache.org/docs/format/Columnar.html
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, field
+from typing import Any, Final
+
+import pyarrow as pa
+
+from contracts.errors import ContractError, RecordError
+from contracts.notice import BatchesLost, ChannelsLost, Quarantined
+from contracts.quality import Reason
+from contracts.record import Bools, Floats, Int64s, Record
+from contracts.uplink import BatchIdentity
+
+VERSION: Final = 1
+_HEAD: Final = "citysense.head"
+_COLUMNS: Final = (
+    ("channel_id", pa.uint32()),
+    ("phenomenon_ns", pa.int64()),
+    ("received_ns", pa.int64()),
+    ("value", pa.float64()),
+    ("reason", pa.uint8()),
+    ("is_historical", pa.bool_()),
+    ("batch_index", pa.int32()),
+)
+OBSERVATION_SCHEMA: Final = pa.schema(_COLUMNS)
+SCORED_SCHEMA: Final = pa.schema(
+    [*_COLUMNS, ("event_ns", pa.int64()), ("score_ewma_z", pa.float64()), ("is_late", pa.bool_())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationMessage:
+    """What a bridge heard of some gateways of one partition."""
+
+    made_ns: int
+    """The bridge's clock. A partition on which nothing is heard gets a message without rows each second, so that its
+    time goes on."""
+    record: Record
+    quarantined: tuple[tuple[int | None, Quarantined], ...] = ()
+    """Bad input, with the position in `record.batches` of the batch that it came in (None: in none): if that batch is
+    a duplicate, it was set aside before."""
+    batches_lost: tuple[BatchesLost, ...] = ()
+    channels_lost: tuple[ChannelsLost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionTotals:
+    """Counters of a partition since its first message."""
+
+    observations: int = 0
+    duplicate_batches: int = 0
+    duplicate_observations: int = 0
+    """Of edge nodes without batch identity: same channel, same time, same value."""
+    quarantined: int = 0
+    unscored_messages: int = 0
+    """The pipeline failed on them: a defect of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class HourOfGateway:
+    """How much of one hour of a gateway is stored; told again whenever it has changed."""
+
+    district_id: str
+    gateway_id: str
+    hour_ns: int
+    """Begin of the hour, UTC."""
+    stored_batches: int
+    expected_batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredMessage:
+    """What the score job says of one ObservationMessage."""
+
+    source_offset: int
+    made_ns: int
+    """The bridge's clock, from the ObservationMessage."""
+    record: Record
+    """Without duplicates. `batches` are the ones that are new."""
+    event_ns: Int64s
+    score_ewma_z: Floats
+    is_late: Bools
+    duplicates: tuple[BatchIdentity, ...] = ()
+    """Came before: to be acknowledged again."""
+    batches_lost: tuple[BatchesLost, ...] = ()
+    channels_lost: tuple[ChannelsLost, ...] = ()
+    completeness: tuple[HourOfGateway, ...] = ()
+    totals: PartitionTotals = field(default_factory=PartitionTotals)
+    """After this message."""
+
+    def identities(self) -> list[BatchIdentity]:
+        """All batches that may be acknowledged once this message is durably stored."""
+        return [*(batch for batch in self.record.batches if batch is not None), *self.duplicates]
+
+
+def encode_observations(message: ObservationMessage) -> bytes:
+    """An ObservationMessage as bytes."""
+    head = {
+        "version": VERSION,
+        "made_ns": message.made_ns,
+        "batches": message.record.batches,
+        "quarantined": [
+            [at, bad.received_ns, bad.topic, bad.reason, bad.detail, base64.b64encode(bad.payload).decode()]
+            for at, bad in message.quarantined
+        ],
+        **_notices(message.batches_lost, message.channels_lost),
+    }
+    return _encode(OBSERVATION_SCHEMA, _record_columns(message.record), head)
+
+
+def decode_observations(data: bytes) -> ObservationMessage:
+    """Raises RecordError if `data` is no ObservationMessage of this version."""
+    try:
+        batch, head = _decode(data, OBSERVATION_SCHEMA)
+        return ObservationMessage(
+            made_ns=int(head["made_ns"]),
+            record=_record(batch, head),
+            quarantined=tuple(
+                (at, Quarantined(received_ns, topic, reason, detail, base64.b64decode(payload, validate=True)))
+                for at, received_ns, topic, reason, detail, payload in head["quarantined"]
+            ),
+            batches_lost=_batches_lost(head),
+            channels_lost=_channels_lost(head),
+        )
+    except _MALFORMED as error:
+        raise RecordError(f"not an observation message: {error!r}") from error
+
+
+def encode_scored(message: ScoredMessage) -> bytes:
+    """A ScoredMessage as bytes."""
+    head = {
+        "version": VERSION,
+        "source_offset": message.source_offset,
+        "made_ns": message.made_ns,
+        "batches": message.record.batches,
+        "duplicates": message.duplicates,
+        **_notices(message.batches_lost, message.channels_lost),
+        "completeness": [astuple(hour) for hour in message.completeness],
+        "totals": astuple(message.totals),
+    }
+    columns = [*_record_columns(message.record), message.event_ns, message.score_ewma_z, message.is_late]
+    return _encode(SCORED_SCHEMA, columns, head)
+
+
+def decode_scored(data: bytes) -> ScoredMessage:
+    """Raises RecordError if `data` is no ScoredMessage of this version."""
+    try:
+        batch, head = _decode(data, SCORED_SCHEMA)
+        return ScoredMessage(
+            source_offset=int(head["source_offset"]),
+            made_ns=int(head["made_ns"]),
+            record=_record(batch, head),
+            event_ns=_numpy(batch, "event_ns"),
+            score_ewma_z=_numpy(batch, "score_ewma_z"),
+            is_late=_numpy(batch, "is_late"),
+            duplicates=tuple(BatchIdentity(*each) for each in head["duplicates"]),
+            batches_lost=_batches_lost(head),
+            channels_lost=_channels_lost(head),
+            completeness=tuple(HourOfGateway(*each) for each in head["completeness"]),
+            totals=PartitionTotals(*(int(each) for each in head["totals"])),
+        )
+    except _MALFORMED as error:
+        raise RecordError(f"not a scored message: {error!r}") from error
+
+
+_MALFORMED: Final = (pa.ArrowException, ContractError, ValueError, KeyError, TypeError, OSError, StopIteration)
+
+
+def _encode(schema: pa.Schema, columns: Sequence[Any], head: dict[str, Any]) -> bytes:
+    batch = pa.record_batch([pa.array(column) for column in columns], schema=schema)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(batch, custom_metadata={_HEAD: json.dumps(head, separators=(",", ":"))})
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return encoded
+
+
+def _decode(data: bytes, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str, Any]]:
+    batch, metadata = pa.ipc.open_stream(data).read_next_batch_with_custom_metadata()
+    batch.validate(full=True)
+    if batch.schema != schema:
+        raise ValueError(f"columns {batch.schema.names}, expected {schema.names}")
+    if metadata is None:
+        raise ValueError("no head")
+    head = json.loads(metadata[_HEAD])
+    if head["version"] != VERSION:
+        raise ValueError(f"version {head['version']}, this program knows {VERSION}")
+    return batch, head
+
+
+def _record_columns(record: Record) -> list[Any]:
+    return [getattr(record, name) for name, _ in _COLUMNS]
+
+
+def _record(batch: pa.RecordBatch, head: dict[str, Any]) -> Record:
+    batches = tuple(None if each is None else BatchIdentity(*each) for each in head["batches"])
+    index = _numpy(batch, "batch_index")
+    if len(index) and not (int(index.min()) >= 0 and int(index.max()) < len(batches)):
+        raise ValueError(f"batch_index {int(index.min())}..{int(index.max())} of {len(batches)} batches")
+    return Record(**{name: _numpy(batch, name) for name, _ in _COLUMNS}, batches=batches)
+
+
+def _numpy(batch: pa.RecordBatch, name: str) -> Any:  # noqa: ANN401  # the schema was checked: its type is the column's
+    column = batch.column(name)
+    if column.null_count:
+        raise ValueError(f"{name}: {column.null_count} values are null")
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _notices(batches_lost: Iterable[BatchesLost], channels_lost: Iterable[ChannelsLost]) -> dict[str, Any]:
+    return {
+        "batches_lost": [[lost.gateway_id, lost.epoch, lost.ranges] for lost in batches_lost],
+        "channels_lost": [
+            [lost.gateway_id, lost.channel_ids, int(lost.reason), lost.time_ns] for lost in channels_lost
+        ],
+    }
+
+
+def _batches_lost(head: dict[str, Any]) -> tuple[BatchesLost, ...]:
+    return tuple(
+        BatchesLost(gateway_id, epoch, tuple((first, last) for first, last in ranges))
+        for gateway_id, epoch, ranges in head["batches_lost"]
+    )
+
+
+def _channels_lost(head: dict[str, Any]) -> tuple[ChannelsLost, ...]:
+    return tuple(
+        ChannelsLost(gateway_id, tuple(channel_ids), Reason(reason), time_ns)
+        for gateway_id, channel_ids, reason, time_ns in head["channels_lost"]
+    )
