@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help run stack stack-down test test-stack lint types bench lock proto clean
+.PHONY: help run run-stack stack stack-down fetch-stack ready test test-stack lint types bench bench-stream ledger dashboards lock proto clean
 .NOTPARALLEL:
 
 VENV := .venv
@@ -30,15 +30,23 @@ help: ## list these words
 run: $(RUN_READY) ## start the demonstration city on this machine (Ctrl-C stops it); ARGS="--fresh" begins with no data
 	@exec $(BIN)/citysense run $(ARGS)
 
+run-stack: $(RUN_READY) ## the same city as separate processes on Mosquitto, Kafka, InfluxDB and PostgreSQL
+	@exec $(BIN)/citysense run --stack --dir .citysense-run-stack $(ARGS)
+
 stack: $(RUN_READY) ## start the real servers in the background: Mosquitto, Kafka, InfluxDB, PostgreSQL; ARGS="--only kafka"
 	@$(BIN)/python -m deploy.stack.cli up $(ARGS)
 
 stack-down: $(RUN_READY) ## stop them; their data stay in .citysense-stack/
 	@$(BIN)/python -m deploy.stack.cli down $(ARGS)
 
+ready: $(DEV_STAMP) ## only install what tests and benchmarks need
+
 test: $(DEV_STAMP) ## lint, types and all tests; says at the end which were left out and why
 	@$(MAKE) --no-print-directory lint types
 	$(BIN)/python -m pytest $(ARGS)
+
+fetch-stack: $(RUN_READY) ## only fetch and build the real servers, once on a machine (about ten minutes)
+	@$(BIN)/python -m deploy.stack.cli fetch $(ARGS)
 
 test-stack: $(DEV_STAMP) ## the tests on the real servers, which are fetched and built once on a machine
 	@$(BIN)/python -m deploy.stack.cli fetch
@@ -54,11 +62,21 @@ types: $(DEV_STAMP) ## mypy, strict
 bench: $(DEV_STAMP) ## measure, and print the figures with the machine's name
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
+bench-stream: $(DEV_STAMP) ## the jobs on Kafka beside a naive Faust job, Quix Streams and Bytewax, and the whole path
+	$(BIN)/python tests/benchmarks/run.py stream path
+
+ledger: $(DEV_STAMP) ## ten minutes at 10,000 readings/s while every server and process is killed once; then who lost what
+	$(BIN)/python tests/ledger_run.py $(ARGS)
+
+dashboards: $(DEV_STAMP) ## build Grafana's dashboards and data sources from the schema
+	$(BIN)/python -m grafana.build_dashboards
+
 lock: $(DEV_STAMP) ## choose the newest allowed versions anew: writes requirements/*.txt
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	$(COMPILE) --upgrade --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --upgrade --all-extras pyproject.toml requirements/install.in -c requirements/dev.txt -o requirements/run.txt
 	$(COMPILE) --upgrade --extra agent pyproject.toml -c requirements/dev.txt -o requirements/agent.txt
+	$(COMPILE) --upgrade requirements/bench.in -o requirements/bench.txt
 
 proto: $(DEV_STAMP) ## generate the Python modules of contracts/sparkplug/sparkplug_b.proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. contracts/sparkplug/sparkplug_b.proto

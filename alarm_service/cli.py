@@ -4,8 +4,8 @@
     alarm-service check-config --config FILE
     alarm-service --version
 
-Exit codes: 0 stopped by SIGTERM or SIGINT, or the configuration is sound; 1 the journal cannot be opened or the
-port is taken; 2 the configuration has faults, all of them on stderr.
+Exit codes: 0 stopped by SIGTERM or SIGINT, or the configuration is sound; 1 the journal cannot be opened or another
+service has it, or the port is taken; 2 the configuration has faults, all of them on stderr.
 """
 
 from __future__ import annotations
@@ -21,17 +21,22 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
 from alarm_service.configuration import AlarmServiceSettings
+from alarm_service.database import PostgresqlAddress
 from alarm_service.desk import AlarmDesk
 from alarm_service.errors import AlarmServiceError
 from alarm_service.http_api import create_app
 from alarm_service.journal import Journal
 from contracts.configuration import parse_settings
 from contracts.errors import ConfigurationError, Fault
+from contracts.store import StoreSettings
+
+if TYPE_CHECKING:
+    from alarm_service.kafka_to_journal import ConditionReader
 
 SHUTDOWN_GRACE_S: Final = 2
 """How long requests under way may take to end after SIGTERM, before they are cut."""
@@ -100,15 +105,23 @@ def _start_logging() -> None:
 
 
 def _run(settings: AlarmServiceSettings, folder: Path) -> None:
+    place = _find_place(settings.store, folder)
     with (
-        Journal(folder / settings.store.path) as journal,
+        Journal(place) as journal,
         contextlib.closing(AlarmDesk(journal, time.time_ns)) as desk,
         _listen(settings.http.host, settings.http.port) as listener,
     ):
         host, port = listener.getsockname()[:2]
-        _logger.info("event=listening host=%s port=%d store=%s", host, port, folder / settings.store.path)
+        _logger.info("event=listening host=%s port=%d store=%s", host, port, place)
         asyncio.run(_serve(settings, desk, listener))
     _logger.info("event=stopped")
+
+
+def _find_place(store: StoreSettings, folder: Path) -> Path | PostgresqlAddress:
+    if store.path is not None:
+        return folder / store.path
+    assert store.url is not None, "checked with the configuration"
+    return PostgresqlAddress(store.url, folder / store.password_file if store.password_file else None)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -117,9 +130,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(settings: AlarmServiceSettings, desk: AlarmDesk, listener: socket.socket) -> None:
-    """Serves until SIGTERM or SIGINT, then wakes the long polls so that none delays the end."""
+    """Serves and reads until SIGTERM or SIGINT, then wakes the long polls so that none delays the end."""
+    reader = _make_reader(settings, desk)
     config = uvicorn.Config(
-        create_app(desk, settings.principal),
+        create_app(desk, settings.principal, reader.health if reader else None),
         log_config=None,
         log_level=logging.WARNING,
         access_log=False,
@@ -132,11 +146,24 @@ async def _serve(settings: AlarmServiceSettings, desk: AlarmDesk, listener: sock
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
+    reading = asyncio.create_task(reader.run() if reader else stop.wait())
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
+    stopping.cancel()
+    reading.cancel()
     await desk.wake_waiters()
     await serving
-    stopping.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+
+
+def _make_reader(settings: AlarmServiceSettings, desk: AlarmDesk) -> ConditionReader | None:
+    """None, and no Kafka client in memory, where the configuration names no Kafka."""
+    if settings.kafka is None:
+        return None
+    from alarm_service.kafka_to_journal import ConditionReader  # noqa: PLC0415
+
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a line a second while Kafka is away; the reader says it
+    return ConditionReader(settings.kafka, desk)
 
 
 if __name__ == "__main__":

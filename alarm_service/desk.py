@@ -9,6 +9,8 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from alarm_service.change_signal import ChangeSignal
+from alarm_service.errors import AlarmServiceError
+from alarm_service.intake import RefusedMessage
 from alarm_service.journal import Journal
 from contracts.alarm import Acknowledgement, Alarm, AlarmPage, ConditionEvent, ConditionReceipt, JournalEntry
 
@@ -22,12 +24,15 @@ class AlarmDesk:
     def __init__(self, journal: Journal, now_ns: Callable[[], int]) -> None:
         self._journal = journal
         self._now_ns = now_ns
-        self._signal = ChangeSignal(journal.read_revision())
+        self._signal = ChangeSignal(0)
+        self._is_revision_known = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
-    async def take_events(self, events: Sequence[ConditionEvent], by: str) -> ConditionReceipt:
-        """Commits condition events, then wakes the long polls."""
-        posted = await self._run(self._journal.take_events, events, by, self._now_ns())
+    async def take_events(
+        self, events: Sequence[ConditionEvent], by: str, refused: Sequence[RefusedMessage] = ()
+    ) -> ConditionReceipt:
+        """Commits condition events and what is none, then wakes the long polls."""
+        posted = await self._run(self._journal.take_events, events, by, self._now_ns(), refused)
         await self._signal.publish(posted.revision)
         return posted.receipt
 
@@ -40,6 +45,7 @@ class AlarmDesk:
     async def read_alarms(self, changed_after: int | None, wait_s: float) -> AlarmPage:
         """A page of alarms, after waiting for a change up to `wait_s` if a revision is given."""
         if changed_after is not None:
+            await self._learn_revision()
             await self._signal.wait_for_change(changed_after, wait_s)
         return await self._run(self._journal.read_alarms, changed_after or 0)
 
@@ -51,6 +57,13 @@ class AlarmDesk:
         """The journal, newest first."""
         return await self._run(self._journal.read_entries, limit, before_entry)
 
+    async def count_refused(self) -> int | None:
+        """Messages of Kafka that were refused since ever; None while the journal is away."""
+        try:
+            return await self._run(self._journal.count_refused)
+        except AlarmServiceError:
+            return None
+
     async def wake_waiters(self) -> None:
         """Answers all long polls now and the later ones at once: the service stops."""
         await self._signal.close()
@@ -58,6 +71,12 @@ class AlarmDesk:
     def close(self) -> None:
         """Lets the running transaction end, then ends the thread."""
         self._thread.shutdown()
+
+    async def _learn_revision(self) -> None:
+        """Once: the journal may be away when the service begins."""
+        if not self._is_revision_known:
+            await self._signal.publish(await self._run(self._journal.read_revision))
+            self._is_revision_known = True
 
     async def _run(
         self, call: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs

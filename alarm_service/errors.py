@@ -3,8 +3,10 @@
 AlarmServiceError
 ├── UnknownAlarmError          permanent: no alarm has this number
 ├── AlarmNormalError           permanent: the alarm's life is over, there is nothing to acknowledge
-├── JournalVersionError        permanent: the journal file is of another version of this program
-└── JournalUnavailableError    transient: the disk is full, slow or locked; the caller tries again
+├── JournalVersionError        permanent: the journal is of another version of this program
+├── JournalHeldError           permanent: another alarm service works on this database
+├── JournalRefusedError        permanent: the database will never take these rows
+└── JournalUnavailableError    transient: the disk is full or locked, the database away; the caller tries again
 """
 
 from __future__ import annotations
@@ -38,20 +40,46 @@ class AlarmNormalError(AlarmServiceError):
 
 
 class JournalVersionError(AlarmServiceError):
-    """The file holds a journal of another version of this program: it is left untouched."""
+    """It holds a journal of another version of this program: it is left untouched."""
 
-    def __init__(self, path: str, found: int, known: int) -> None:
-        self.path = path
+    def __init__(self, place: str, found: int, known: int) -> None:
+        self.place = place
         self.found = found
         self.known = known
-        super().__init__(path, found, known)
+        super().__init__(place, found, known)
 
     def __str__(self) -> str:
-        return f"{self.path}: journal version {self.found}, this program knows {self.known}"
+        return f"{self.place}: journal version {self.found}, this program knows {self.known}"
+
+
+class JournalHeldError(AlarmServiceError):
+    """Two services would give out the same numbers: the second one does not begin."""
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+        super().__init__(holder)
+
+    def __str__(self) -> str:
+        return f"the journal is in use by {self.holder}"
+
+
+class JournalRefusedError(AlarmServiceError):
+    """A constraint or a type speaks against these rows, now and later; nothing of the attempt was kept."""
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(cause)
+
+    def __str__(self) -> str:
+        return f"the journal refuses this: {self.cause}"
 
 
 class JournalUnavailableError(AlarmServiceError):
-    """SQLite could not read or commit now; nothing of the attempt was kept. Waiting may help."""
+    """The database could not read or commit now. Waiting may help.
+
+    Nothing of the attempt was kept; or all of it, where the connection broke just as PostgreSQL committed. Both events
+    and acknowledgements may be told again.
+    """
 
     def __init__(self, cause: str) -> None:
         self.cause = cause

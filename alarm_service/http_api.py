@@ -4,7 +4,7 @@ Every request but `GET /healthz` must carry a bearer token, checked before anyth
 that a route that somebody adds later is never open. What a role may do is checked per route.
 
 Errors are JSON, `{"detail": …}`: 401 no known token, 403 not this role, 404 no such alarm, 409 nothing to
-acknowledge, 422 not what the contract says, 503 with Retry-After the disk does not take it now.
+acknowledge, 422 not what the contract says, 503 with Retry-After the disk or database does not take it now.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from alarm_service.desk import AlarmDesk
-from alarm_service.errors import AlarmNormalError, AlarmServiceError, JournalUnavailableError, UnknownAlarmError
+from alarm_service.errors import (
+    AlarmNormalError,
+    AlarmServiceError,
+    JournalHeldError,
+    JournalRefusedError,
+    JournalUnavailableError,
+    JournalVersionError,
+    UnknownAlarmError,
+)
+from alarm_service.health import AlarmServiceHealth, ReaderHealth
 from contracts.access import Permission, Principal
 from contracts.alarm import (
     Acknowledgement,
@@ -34,12 +43,15 @@ WAIT_MAX_S: Final = 30.0
 """Longest long poll; below the idle timeouts of usual proxies (60 s)."""
 JOURNAL_PAGE_MAX: Final = 1_000
 RETRY_AFTER_S: Final = 1
-SQLITE_INTEGER_MAX: Final = 2**63 - 1
+INTEGER_MAX: Final = 2**63 - 1
 
 _STATUS: Final[dict[type[AlarmServiceError], int]] = {
     UnknownAlarmError: 404,
     AlarmNormalError: 409,
+    JournalRefusedError: 500,
     JournalUnavailableError: 503,
+    JournalHeldError: 503,
+    JournalVersionError: 503,
 }
 _logger = logging.getLogger(__name__)
 
@@ -65,7 +77,7 @@ Desk = Annotated[AlarmDesk, Depends(_find_desk)]
 Raiser = Annotated[Principal, Depends(require(Permission.RAISE))]
 Acknowledger = Annotated[Principal, Depends(require(Permission.ACKNOWLEDGE))]
 _may_read = [Depends(require(Permission.READ))]
-AlarmNumber = Annotated[int, Path(ge=1, le=SQLITE_INTEGER_MAX)]
+AlarmNumber = Annotated[int, Path(ge=1, le=INTEGER_MAX)]
 
 routes = APIRouter()
 
@@ -74,6 +86,14 @@ routes = APIRouter()
 async def tell_liveness() -> dict[str, str]:
     """Says that the process answers; nothing else."""
     return {"status": "ok"}
+
+
+@routes.get("/v1/health", dependencies=_may_read)
+async def show_health(request: Request, desk: Desk) -> AlarmServiceHealth:
+    """How journal and reader of Kafka do."""
+    refused = await desk.count_refused()
+    kafka: ReaderHealth | None = request.app.state.reader_health
+    return AlarmServiceHealth(is_journal_available=refused is not None, refused_messages_kept=refused, kafka=kafka)
 
 
 @routes.post("/v1/conditions")
@@ -85,7 +105,7 @@ async def take_conditions(batch: ConditionBatch, desk: Desk, principal: Raiser) 
 @routes.get("/v1/alarms", dependencies=_may_read)
 async def list_alarms(
     desk: Desk,
-    changed_after: Annotated[int | None, Query(ge=0, le=SQLITE_INTEGER_MAX)] = None,
+    changed_after: Annotated[int | None, Query(ge=0, le=INTEGER_MAX)] = None,
     wait_s: Annotated[float, Query(ge=0.0, le=WAIT_MAX_S)] = 0.0,
 ) -> AlarmPage:
     """Alarms, gravest first; a long poll if `changed_after` and `wait_s` are given.
@@ -119,16 +139,17 @@ async def acknowledge_alarm(
 async def list_journal(
     desk: Desk,
     limit: Annotated[int, Query(ge=1, le=JOURNAL_PAGE_MAX)] = 100,
-    before_entry: Annotated[int | None, Query(ge=1, le=SQLITE_INTEGER_MAX)] = None,
+    before_entry: Annotated[int | None, Query(ge=1, le=INTEGER_MAX)] = None,
 ) -> list[JournalEntry]:
     """What happened, newest first. Page on with `before_entry` = the last `entry_id` of the page."""
     return await desk.read_entries(limit, before_entry)
 
 
-def create_app(desk: AlarmDesk, principals: Sequence[Principal]) -> FastAPI:
-    """Builds the application; it publishes no documentation routes."""
+def create_app(desk: AlarmDesk, principals: Sequence[Principal], reader_health: ReaderHealth | None = None) -> FastAPI:
+    """Builds the application; it publishes no documentation routes. The health of a reader of Kafka may change."""
     app = FastAPI(title="alarm-service", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.desk = desk
+    app.state.reader_health = reader_health
     app.include_router(routes)
     app.add_middleware(BearerGuard, principals=principals)
     app.add_exception_handler(AlarmServiceError, _answer_error)

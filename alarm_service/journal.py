@@ -1,26 +1,25 @@
-"""Alarms and their journal in one SQLite file (shell).
+"""Alarms and their journal in SQLite or PostgreSQL (shell).
 
-`journal` is append-only: triggers refuse UPDATE, DELETE and REPLACE, so that neither a bug nor somebody with a
-console rewrites history. Every condition event has exactly one row there; its unique `event_id` is what makes
-posts idempotent. `alarm` holds the newest state of each alarm as its wire JSON, `condition_life` what
-`life_cycle` remembers of each condition.
-
-WAL with synchronous=FULL: a commit that returned survives a kill and a power cut. One connection, used by one
-thread; each call below is one transaction. SQLite's passing troubles (full, locked, I/O) are raised as
-JournalUnavailableError after a rollback.
+`schema` says what stands in it, `database` how durable it is. One thread uses it; each call below is one transaction.
+Passing troubles (disk full, locked, PostgreSQL away) are raised as JournalUnavailableError after a rollback.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Self
 
+from sqlalchemy import Connection, Text, TextClause, bindparam, text
+
+from alarm_service import schema
+from alarm_service.database import Database, PostgresqlAddress
 from alarm_service.errors import JournalUnavailableError, JournalVersionError, UnknownAlarmError
-from alarm_service.life_cycle import ConditionLife, Entry, Stamp, Step, step_acknowledgement, step_event
+from alarm_service.intake import RefusedMessage, find_new, step_events
+from alarm_service.life_cycle import ConditionLife, Entry, Stamp, Step, step_acknowledgement
 from contracts.alarm import (
     Acknowledgement,
     Alarm,
@@ -30,49 +29,15 @@ from contracts.alarm import (
     JournalEntry,
 )
 
-SCHEMA_VERSION: Final = 1
-BUSY_TIMEOUT_S: Final = 2.0
-"""How long a transaction waits for another process (a backup, somebody's sqlite3) before it is given up."""
 PAGE_SIZE_MAX: Final = 1_000
 """Alarms in one answer to a client that is behind: it asks again and gets the rest."""
+_NEWEST_ENTRY: Final = 2**63 - 1
 
-_SCHEMA: Final = """
-CREATE TABLE alarm (
-    alarm_id     INTEGER PRIMARY KEY,
-    revision     INTEGER NOT NULL UNIQUE,
-    condition_id TEXT NOT NULL,
-    state        TEXT NOT NULL,
-    document     TEXT NOT NULL            -- contracts.alarm.Alarm
-) STRICT;
-CREATE UNIQUE INDEX one_open_alarm ON alarm (condition_id) WHERE state <> 'normal';
-CREATE TRIGGER alarm_is_kept BEFORE DELETE ON alarm
-    BEGIN SELECT RAISE(ABORT, 'alarms are never deleted'); END;
-
-CREATE TABLE condition_life (
-    condition_id TEXT PRIMARY KEY,
-    alarm_id     INTEGER REFERENCES alarm,
-    newest_ns    INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE journal (
-    entry_id     INTEGER PRIMARY KEY AUTOINCREMENT,
-    time_ns      INTEGER NOT NULL,
-    kind         TEXT NOT NULL,
-    alarm_id     INTEGER,
-    condition_id TEXT NOT NULL,
-    "by"         TEXT NOT NULL,
-    detail       TEXT NOT NULL,
-    event_id     TEXT UNIQUE,             -- NULL for what people do
-    event        TEXT                     -- contracts.alarm.ConditionEvent, whole
-) STRICT;
-CREATE TRIGGER journal_is_never_changed BEFORE UPDATE ON journal
-    BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
-CREATE TRIGGER journal_is_never_shortened BEFORE DELETE ON journal
-    BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
-CREATE TRIGGER journal_is_never_replaced BEFORE INSERT ON journal
-    WHEN EXISTS (SELECT 1 FROM journal WHERE entry_id = NEW.entry_id OR event_id = NEW.event_id)
-    BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
-"""
+_KNOWN_EVENTS: Final = text(schema.KNOWN_EVENTS).bindparams(bindparam("event_ids", expanding=True, type_=Text))
+_LIVES: Final = text(schema.LIVES).bindparams(bindparam("condition_ids", expanding=True, type_=Text))
+_compiled = cache(text)
+"""A statement's SQL is looked through for parameters once, not at each execution."""
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +50,36 @@ class Posted:
 
 
 class Journal:
-    """The one owner of the SQLite file.
+    """The one owner of the SQLite file or PostgreSQL database.
+
+    A PostgreSQL that is away when it begins is waited for: calls raise JournalUnavailableError until it is there.
 
     Raises:
-        JournalVersionError: the file is of another version.
-        JournalUnavailableError: it cannot be opened.
+        JournalVersionError: it is of another version.
+        JournalHeldError: another service has the database.
+        JournalUnavailableError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Path | PostgresqlAddress) -> None:
+        self._place = place
+        self._is_prepared = False
+        if isinstance(place, Path):
+            _make_folder(place)
+        self._database = Database(place)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            self._create_schema(path)
-        except (OSError, sqlite3.DatabaseError) as error:
-            raise JournalUnavailableError(f"{path}: {error}") from error
+            self._prepare()
+        except JournalUnavailableError as error:
+            if isinstance(place, Path):
+                self.close()
+                raise JournalUnavailableError(f"{place}: {error.cause}") from error
+            _logger.warning("event=journal_unavailable store=%s error=%r", place, str(error))
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
-        """Checkpoints the WAL and closes the file."""
-        self._connection.close()
+        """Closes the connection."""
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -115,19 +87,20 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def take_events(self, events: Sequence[ConditionEvent], by: str, now_ns: int) -> Posted:
-        """Takes condition events in, all or none; durable when it returns."""
-        accepted = 0
-        with self._transaction():
-            for event in events:
-                if self._is_known(event.event_id):
-                    continue
-                step = step_event(self._read_life(event.condition_id), event, by, self._read_stamp(now_ns))
-                self._write_life(event.condition_id, step)
-                self._append(step.entry, now_ns, event)
-                accepted += 1
-            revision = self._read_revision()
-        receipt = ConditionReceipt(accepted=accepted, duplicates=len(events) - accepted)
+    def take_events(
+        self, events: Sequence[ConditionEvent], by: str, now_ns: int, refused: Iterable[RefusedMessage] = ()
+    ) -> Posted:
+        """Takes condition events in, and keeps what is none: all or nothing; durable when it returns."""
+        self._prepare()
+        with self._database.transaction() as connection:
+            new = find_new(events, _find_known(connection, events))
+            lives = _read_lives(connection, {event.condition_id for event in new})
+            stamp = _read_stamp(connection, now_ns)
+            steps = step_events(new, lives, by, stamp)
+            _write_steps(connection, steps, now_ns)
+            _write(connection, schema.KEEP_REFUSED, [_refused_row(message, now_ns) for message in refused])
+        revision = stamp.revision - 1 + sum(step.is_changed for _, step in steps)
+        receipt = ConditionReceipt(accepted=len(new), duplicates=len(events) - len(new))
         return Posted(receipt, revision)
 
     def acknowledge(self, alarm_id: int, acknowledgement: Acknowledgement, via: str, now_ns: int) -> Alarm:
@@ -137,37 +110,37 @@ class Journal:
             UnknownAlarmError: no alarm has this number.
             AlarmNormalError: it is normal already.
         """
-        with self._transaction():
-            alarm = self._find_alarm(alarm_id)
-            newest_ns = self._read_life(alarm.condition_id).newest_ns
-            step = step_acknowledgement(ConditionLife(alarm, newest_ns), acknowledgement, via, self._read_stamp(now_ns))
-            self._write_life(alarm.condition_id, step)
-            self._append(step.entry, now_ns, None)
+        self._prepare()
+        with self._database.transaction() as connection:
+            alarm = _find_alarm(connection, alarm_id)
+            newest_ns = _read_lives(connection, {alarm.condition_id})[alarm.condition_id].newest_ns
+            stamp = _read_stamp(connection, now_ns)
+            step = step_acknowledgement(ConditionLife(alarm, newest_ns), acknowledgement, via, stamp)
+            _write_lives(connection, {alarm.condition_id: step.life}, [step])
+            _write(connection, schema.APPEND, [_entry_row(step.entry, now_ns, None)] if step.entry else [])
         assert step.life.alarm is not None
         return step.life.alarm
 
     def read_alarm(self, alarm_id: int) -> Alarm:
         """One alarm, normal or not. Raises UnknownAlarmError."""
-        with self._transaction("DEFERRED"):
-            return self._find_alarm(alarm_id)
+        self._prepare()
+        with self._database.transaction(is_read_only=True) as connection:
+            return _find_alarm(connection, alarm_id)
 
     def read_alarms(self, changed_after: int) -> AlarmPage:
         """Alarms that changed after a revision, gravest first; those that are not normal for 0.
 
         A client that is more than PAGE_SIZE_MAX changes behind gets the oldest of them, and the page's revision
-        says how far it has come. A client that is ahead (this file was restored from a backup) starts anew.
+        says how far it has come. A client that is ahead (the journal was restored from a backup) starts anew.
         """
-        with self._transaction("DEFERRED"):
-            revision = self._read_revision()
+        self._prepare()
+        with self._database.transaction(is_read_only=True) as connection:
+            revision = _read_revision(connection)
             if changed_after == 0 or changed_after > revision:
-                documents = self._rows("SELECT document FROM alarm WHERE state <> 'normal'")
+                rows = _rows(connection, schema.OPEN_ALARMS)
             else:
-                documents = self._rows(
-                    "SELECT document FROM alarm WHERE revision > ? ORDER BY revision LIMIT ?",
-                    changed_after,
-                    PAGE_SIZE_MAX,
-                )
-        alarms = [Alarm.model_validate_json(document) for (document,) in documents]
+                rows = _rows(connection, schema.CHANGED_ALARMS, changed_after=changed_after, limit=PAGE_SIZE_MAX)
+        alarms = [Alarm.model_validate_json(document) for (document,) in rows]
         is_cut = changed_after != 0 and len(alarms) == PAGE_SIZE_MAX
         if is_cut:
             revision = max(alarm.revision for alarm in alarms)
@@ -175,122 +148,167 @@ class Journal:
 
     def read_entries(self, limit: int, before_entry: int | None) -> list[JournalEntry]:
         """The newest `limit` entries, newest first; only those before an entry if it is given."""
-        with self._transaction("DEFERRED"):
-            rows = self._rows(
-                'SELECT entry_id, time_ns, kind, alarm_id, condition_id, "by", detail FROM journal'
-                " WHERE entry_id < ? ORDER BY entry_id DESC LIMIT ?",
-                2**63 - 1 if before_entry is None else before_entry,
-                limit,
-            )
+        before = _NEWEST_ENTRY if before_entry is None else before_entry
+        self._prepare()
+        with self._database.transaction(is_read_only=True) as connection:
+            rows = _rows(connection, schema.ENTRIES, before=before, limit=limit)
         names = ("entry_id", "time_ns", "kind", "alarm_id", "condition_id", "by", "detail")
         return [JournalEntry.model_validate(dict(zip(names, row, strict=True))) for row in rows]
 
     def read_revision(self) -> int:
         """The newest revision of all alarms; 0 before the first."""
-        with self._transaction("DEFERRED"):
-            return self._read_revision()
+        self._prepare()
+        with self._database.transaction(is_read_only=True) as connection:
+            return _read_revision(connection)
 
-    def _create_schema(self, path: Path) -> None:
-        with self._transaction():
-            ((found,),) = self._rows("PRAGMA user_version")
-            if found == 0:
-                for statement in _split_statements(_SCHEMA):
-                    self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif found != SCHEMA_VERSION:
-                raise JournalVersionError(str(path), found, SCHEMA_VERSION)
+    def count_refused(self) -> int:
+        """How many messages of Kafka were refused since ever."""
+        self._prepare()
+        with self._database.transaction(is_read_only=True) as connection:
+            return int(_rows(connection, schema.REFUSED_COUNT)[0][0])
 
-    @contextmanager
-    def _transaction(self, mode: str = "IMMEDIATE") -> Iterator[None]:
-        """All or nothing, whatever is raised inside."""
-        try:
-            self._connection.execute(f"BEGIN {mode}")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-        except sqlite3.OperationalError as error:
-            raise JournalUnavailableError(str(error)) from error
-
-    def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, values).fetchall()
-
-    def _is_known(self, event_id: str) -> bool:
-        return bool(self._rows("SELECT 1 FROM journal WHERE event_id = ?", event_id))
-
-    def _find_alarm(self, alarm_id: int) -> Alarm:
-        rows = self._rows("SELECT document FROM alarm WHERE alarm_id = ?", alarm_id)
-        if not rows:
-            raise UnknownAlarmError(alarm_id)
-        return Alarm.model_validate_json(rows[0][0])
-
-    def _read_life(self, condition_id: str) -> ConditionLife:
-        rows = self._rows(
-            "SELECT document, newest_ns FROM condition_life LEFT JOIN alarm USING (alarm_id)"
-            " WHERE condition_life.condition_id = ?",
-            condition_id,
-        )
-        if not rows:
-            return ConditionLife()
-        document, newest_ns = rows[0]
-        alarm = None if document is None else Alarm.model_validate_json(document)
-        return ConditionLife(alarm, newest_ns)
-
-    def _read_stamp(self, now_ns: int) -> Stamp:
-        """Alarms are never deleted, so the next numbers are one more than the highest."""
-        ((alarm_id,),) = self._rows("SELECT coalesce(max(alarm_id), 0) + 1 FROM alarm")
-        return Stamp(now_ns, self._read_revision() + 1, alarm_id)
-
-    def _read_revision(self) -> int:
-        ((revision,),) = self._rows("SELECT coalesce(max(revision), 0) FROM alarm")
-        return int(revision)
-
-    def _write_life(self, condition_id: str, step: Step) -> None:
-        alarm = step.life.alarm
-        if step.is_changed and alarm is not None:
-            self._connection.execute(
-                "INSERT INTO alarm VALUES (?, ?, ?, ?, ?) ON CONFLICT (alarm_id) DO UPDATE SET"
-                " revision = excluded.revision, state = excluded.state, document = excluded.document",
-                (alarm.alarm_id, alarm.revision, condition_id, alarm.state.value, alarm.model_dump_json()),
-            )
-        self._connection.execute(
-            "INSERT INTO condition_life VALUES (?, ?, ?) ON CONFLICT (condition_id) DO UPDATE SET"
-            " alarm_id = excluded.alarm_id, newest_ns = excluded.newest_ns",
-            (condition_id, alarm.alarm_id if alarm else None, step.life.newest_ns),
-        )
-
-    def _append(self, entry: Entry | None, now_ns: int, event: ConditionEvent | None) -> None:
-        if entry is None:
+    def _prepare(self) -> None:
+        """Makes the tables that are absent, once, as soon as the database is there."""
+        if self._is_prepared:
             return
-        self._connection.execute(
-            'INSERT INTO journal (time_ns, kind, alarm_id, condition_id, "by", detail, event_id, event)'
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                now_ns,
-                entry.kind,
-                entry.alarm_id,
-                entry.condition_id,
-                entry.by,
-                entry.detail,
-                event.event_id if event else None,
-                event.model_dump_json() if event else None,
-            ),
-        )
+        kind = self._database.kind
+        with self._database.transaction() as connection:
+            found = _read_version(connection, kind)
+            if found not in {0, schema.SCHEMA_VERSION}:
+                raise JournalVersionError(str(self._place), found, schema.SCHEMA_VERSION)
+            for statement in schema.new_schema(kind) if found == 0 else ():
+                connection.execute(text(statement))
+            for statement in schema.added_schema(kind):
+                connection.execute(text(statement))
+            if found == 0:
+                _write_version(connection, kind)
+        self._is_prepared = True
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JournalUnavailableError(f"{path}: {error}") from error
+
+
+def _read_version(connection: Connection, kind: str) -> int:
+    """0 where there is nothing yet."""
+    if kind == "sqlite":
+        return int(_rows(connection, "PRAGMA user_version")[0][0])
+    connection.execute(text("CREATE TABLE IF NOT EXISTS alarm_schema (version BIGINT NOT NULL)"))
+    rows = _rows(connection, "SELECT version FROM alarm_schema")
+    return int(rows[0][0]) if rows else 0
+
+
+def _write_version(connection: Connection, kind: str) -> None:
+    if kind == "sqlite":
+        connection.execute(text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
+    else:
+        connection.execute(text("INSERT INTO alarm_schema VALUES (:version)"), {"version": schema.SCHEMA_VERSION})
+
+
+def _rows(connection: Connection, statement: str | TextClause, **values: object) -> list[tuple[Any, ...]]:
+    found = connection.execute(_compiled(statement) if isinstance(statement, str) else statement, values)
+    return [tuple(row) for row in found]
+
+
+def _write(connection: Connection, statement: str, rows: list[dict[str, object]]) -> None:
+    if rows:
+        connection.execute(_compiled(statement), rows)
+
+
+def _find_known(connection: Connection, events: Sequence[ConditionEvent]) -> frozenset[str]:
+    event_ids = [event.event_id for event in events]
+    return frozenset(event_id for (event_id,) in _rows(connection, _KNOWN_EVENTS, event_ids=event_ids))
+
+
+def _read_lives(connection: Connection, condition_ids: Iterable[str]) -> dict[str, ConditionLife]:
+    return {
+        condition_id: ConditionLife(None if document is None else Alarm.model_validate_json(document), newest_ns)
+        for condition_id, document, newest_ns in _rows(connection, _LIVES, condition_ids=list(condition_ids))
+    }
+
+
+def _find_alarm(connection: Connection, alarm_id: int) -> Alarm:
+    rows = _rows(connection, schema.ALARM, alarm_id=alarm_id)
+    if not rows:
+        raise UnknownAlarmError(alarm_id)
+    return Alarm.model_validate_json(rows[0][0])
+
+
+def _read_stamp(connection: Connection, now_ns: int) -> Stamp:
+    """Alarms are never deleted, so the next numbers are one more than the highest."""
+    ((revision, alarm_id),) = _rows(connection, schema.NEWEST)
+    return Stamp(now_ns, revision + 1, alarm_id + 1)
+
+
+def _read_revision(connection: Connection) -> int:
+    return int(_rows(connection, schema.NEWEST)[0][0])
+
+
+def _write_steps(connection: Connection, steps: Sequence[tuple[ConditionEvent, Step]], now_ns: int) -> None:
+    lives = {event.condition_id: step.life for event, step in steps}
+    _write_lives(connection, lives, [step for _, step in steps])
+    entries = [_entry_row(step.entry, now_ns, event) for event, step in steps if step.entry is not None]
+    _write(connection, schema.APPEND, entries)
+
+
+def _write_lives(connection: Connection, lives: dict[str, ConditionLife], steps: Iterable[Step]) -> None:
+    """Alarms in the order of their numbers: a condition's old alarm is normal before its next one opens."""
+    alarms = {step.life.alarm.alarm_id: step.life.alarm for step in steps if step.is_changed and step.life.alarm}
+    _write(connection, schema.WRITE_ALARM, [_alarm_row(alarms[alarm_id]) for alarm_id in sorted(alarms)])
+    rows: list[dict[str, object]] = [
+        {
+            "condition_id": condition_id,
+            "alarm_id": life.alarm.alarm_id if life.alarm else None,
+            "newest_ns": life.newest_ns,
+        }
+        for condition_id, life in lives.items()
+    ]
+    _write(connection, schema.WRITE_LIFE, rows)
+
+
+def _alarm_row(alarm: Alarm) -> dict[str, object]:
+    return {
+        "alarm_id": alarm.alarm_id,
+        "revision": alarm.revision,
+        "condition_id": alarm.condition_id,
+        "state": alarm.state.value,
+        "document": alarm.model_dump_json(),
+    }
+
+
+def _entry_row(entry: Entry, now_ns: int, event: ConditionEvent | None) -> dict[str, object]:
+    return {
+        "time_ns": now_ns,
+        "kind": entry.kind,
+        "alarm_id": entry.alarm_id,
+        "condition_id": entry.condition_id,
+        "by": _storable(entry.by),
+        "detail": _storable(entry.detail),
+        "event_id": event.event_id if event else None,
+        "event": event.model_dump_json() if event else None,
+    }
+
+
+def _refused_row(message: RefusedMessage, now_ns: int) -> dict[str, object]:
+    return {
+        "topic": message.topic,
+        "part": message.partition,
+        "message_offset": message.offset,
+        "written_ms": message.written_ms,
+        "time_ns": now_ns,
+        "reason": _storable(message.reason),
+        "message": message.message,
+    }
+
+
+def _storable(written: str) -> str:
+    """PostgreSQL's text has no NUL; a title with one must not be what nobody can store (JSON escapes it)."""
+    return written.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def _gravity(alarm: Alarm) -> tuple[bool, int, bool, int]:
     """Order of a page: what is not over first, then most urgent, then unacknowledged, then newest."""
     return (alarm.state == "normal", alarm.priority, alarm.acknowledged_ns is not None, -alarm.raised_ns)
-
-
-def _split_statements(script: str) -> Iterator[str]:
-    """One statement at a time: `executescript` would commit the transaction that it runs in."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import secrets
 import sys
@@ -11,16 +12,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from broker_config import kafka_topic, mosquitto, rumqttd
+from broker_config import mosquitto
+from broker_config.broker_file import Credentials, Kind, build_files, find_differences
 from broker_config.configuration import BrokerSettings
 from broker_config.set_up_influxdb import InfluxdbAdministrator, InfluxdbError
+from broker_config.set_up_kafka import KafkaSetUpError, set_up_kafka
 from contracts.configuration import parse_settings
 from contracts.errors import ConfigurationError, Fault
 
 FAULTY: Final = 2
 """Exit code for faults that a person must mend."""
 DIFFERENT: Final = 1
-"""Exit code of `set-up-influxdb --check` if the server is not as the schema says."""
+"""Exit code of `set-up-influxdb --check` and `set-up-kafka --check` if the server is not as the schema says."""
 
 
 def main() -> None:
@@ -30,11 +33,13 @@ def main() -> None:
         if options.command == "set-up-influxdb":
             sys.exit(_set_up_influxdb(options.url, options.org, options.token_file, is_check=options.check))
         settings = _read_settings(options.config)
+        if options.command == "set-up-kafka":
+            sys.exit(_set_up_kafka(settings, options.servers.split(","), is_check=options.check))
         if options.command == "render":
-            _render(settings, options.kind, options.config, options.out.resolve())
+            sys.exit(_render(settings, options.kind, options.config, options.out.resolve(), is_check=options.check))
         else:
             print(f"{options.config}: ok")
-    except (ConfigurationError, InfluxdbError, OSError) as error:
+    except (ConfigurationError, InfluxdbError, KafkaSetUpError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(FAULTY)
 
@@ -45,10 +50,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check-config", help="name every fault of a description")
     render = commands.add_parser("render", help="write the broker's files")
-    for command in (check, render):
+    kafka = commands.add_parser("set-up-kafka", help="make the topics as specified, and set what differs")
+    kafka.add_argument("--servers", required=True, help="HOST:PORT, several with commas")
+    kafka.add_argument("--check", action="store_true", help="change nothing; exit code 1 if something differs")
+    for command in (check, render, kafka):
         command.add_argument("--config", type=Path, required=True, help="the description (TOML)")
-    render.add_argument("--kind", choices=["mosquitto", "rumqttd", "kafka"], required=True)
+    render.add_argument("--kind", type=Kind, choices=list(Kind), required=True)
     render.add_argument("--out", type=Path, required=True, help="directory for the files; made if absent")
+    render.add_argument("--check", action="store_true", help="write nothing; show what differs, then exit code 1")
     influxdb = commands.add_parser(
         "set-up-influxdb", help="make buckets and downsampling of an InfluxDB 2.x as specified"
     )
@@ -75,29 +84,52 @@ def _set_up_influxdb(url: str, org: str, token_file: Path, *, is_check: bool) ->
     return DIFFERENT if is_check and changes else 0
 
 
+def _set_up_kafka(settings: BrokerSettings, servers: list[str], *, is_check: bool) -> int:
+    """Prints what differs, one a line, and mends it unless `is_check`."""
+    changes = asyncio.run(set_up_kafka(servers, settings.kafka, is_check=is_check))
+    for change in changes:
+        print(change.what if is_check or change.is_hopeless else f"{change.what}; done")
+    if any(change.is_hopeless for change in changes):
+        return FAULTY
+    if not changes:
+        print(f"{','.join(servers)}: ok")
+    return DIFFERENT if is_check and changes else 0
+
+
 def _read_settings(path: Path) -> BrokerSettings:
     return parse_settings(BrokerSettings, path.read_text(), str(path))
 
 
-def _render(settings: BrokerSettings, kind: str, source: Path, out: Path) -> None:
-    if kind == "kafka":
-        out.mkdir(parents=True, exist_ok=True)
-        _write_private(out / kafka_topic.SCRIPT_NAME, kafka_topic.render_script(settings.kafka))
-        return
-    passwords = _read_passwords(settings, source)
+def _render(settings: BrokerSettings, kind: Kind, source: Path, out: Path, *, is_check: bool) -> int:
+    """Writes the files, or prints how those on disk differ from what they should be."""
+    folder = source.parent.resolve()
+    if settings.tls_listener is not None:
+        settings = settings.model_copy(update={"tls_listener": settings.tls_listener.anchored(folder)})
+    passwords = _read_passwords(settings, source) if kind.needs_passwords else {}
+    salts = {name: secrets.token_bytes(mosquitto.SALT_BYTES) for name in passwords}
+    if is_check:
+        salts |= mosquitto.find_salts(_read_if_there(out / mosquitto.PASSWORD_FILE_NAME) or "")
+    try:
+        persistence = str(folder / settings.persistence.directory)
+        files = build_files(kind, settings, str(out), persistence, Credentials(passwords, salts))
+    except ValueError as error:
+        raise ConfigurationError(str(source), [Fault("$", f"--kind {kind}: {error}")]) from error
+    if is_check:
+        return _check(files, out)
     out.mkdir(parents=True, exist_ok=True)
-    if kind == "rumqttd":
-        _write_private(out / rumqttd.CONFIGURATION_NAME, rumqttd.render_configuration(settings, passwords))
-        return
-    persistence = source.parent.resolve() / settings.persistence.directory
-    lines = [
-        mosquitto.render_password_line(user_name, password, secrets.token_bytes(mosquitto.SALT_BYTES))
-        for user_name, password in passwords.items()
-    ]
-    _write_private(out / mosquitto.PASSWORD_FILE_NAME, "".join(f"{line}\n" for line in lines))
-    _write_private(out / mosquitto.ACCESS_LIST_NAME, mosquitto.render_access_list(settings))
-    configuration = mosquitto.render_configuration(settings, str(out), str(persistence))
-    _write_private(out / mosquitto.CONFIGURATION_NAME, configuration)
+    for name, text in files.items():
+        _write_private(out / name, text)
+    return 0
+
+
+def _check(files: Mapping[str, str], out: Path) -> int:
+    differences = list(find_differences(files, {name: _read_if_there(out / name) for name in files}))
+    print("\n".join(differences) if differences else f"{out}: ok")
+    return DIFFERENT if differences else 0
+
+
+def _read_if_there(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None
 
 
 def _read_passwords(settings: BrokerSettings, source: Path) -> Mapping[str, str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from contracts.configuration import Settings
 from contracts.identifiers import Identifier
@@ -15,6 +17,11 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 OneLine = Annotated[str, StringConstraints(pattern=r'^[^\x00-\x1f\x7f"\\]+$')]
 """Text that stands in a line of a broker's configuration: no control character, quote or backslash."""
 UserName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+def _check_address(text: str) -> str:
+    """An IP address, in its shortest form. Raises ValueError for a name: it may mean another interface tomorrow."""
+    return str(ip_address(text))
 
 
 class Listener(Settings):
@@ -31,6 +38,32 @@ class Listener(Settings):
         if self.port == self.port_v311:
             raise ValueError(f"port and port_v311 are both {self.port}: rumqttd needs two")
         return self
+
+
+class TlsListener(Settings):
+    """Where clients with a certificate connect: MQTT over TLS 1.2 or 1.3, on any address.
+
+    The name in the certificate (CN) is user name and client id. It alone decides the rights, so whoever signs for
+    `client_ca_file` must sign no host's name for a gateway. A password is not asked for.
+    """
+
+    host: Annotated[str, AfterValidator(_check_address)] = "0.0.0.0"  # noqa: S104  # gateways are elsewhere
+    port: Port = 8883
+    client_ca_file: OneLine
+    """PEM: who signs the clients' certificates."""
+    certificate_file: OneLine
+    """PEM: the broker's own certificate, and what leads from it to a root."""
+    key_file: OneLine
+    """PEM: its private key; readable by the broker only."""
+    revoked_file: OneLine | None = None
+    """PEM: certificates that count no more (CRL of the clients' CA). The broker reads it at its start. EMQX takes it
+    for a yes only: it fetches CRLs from where the certificates say."""
+
+    def anchored(self, folder: Path) -> TlsListener:
+        """With paths that are absolute, from those that are relative to a folder."""
+        names = ("client_ca_file", "certificate_file", "key_file", "revoked_file")
+        paths = {name: getattr(self, name) for name in names}
+        return self.model_copy(update={name: str(folder / path) for name, path in paths.items() if path is not None})
 
 
 class Limits(Settings):
@@ -65,7 +98,8 @@ class HostUser(Settings):
 
     user_name: UserName = "citysense"
     host_id: Identifier = "citysense"
-    password_file: str
+    password_file: str | None = None
+    """Absent: it connects with a certificate only."""
 
 
 class GatewayUser(Settings):
@@ -73,26 +107,56 @@ class GatewayUser(Settings):
 
     gateway_id: Identifier
     district_id: Identifier
-    password_file: str
+    password_file: str | None = None
+    """Absent: it connects with a certificate only."""
 
 
 class BrokerSettings(Settings):
     """A whole description."""
 
     listener: Listener = Listener()
+    tls_listener: TlsListener | None = None
     limits: Limits = Limits()
     persistence: Persistence
     kafka: KafkaSettings = KafkaSettings()
     run_as: UserName | None = None
     """System user that Mosquitto drops to when root starts it; absent: Mosquitto's own choice (`mosquitto`)."""
+    are_gateways_enrolled: bool = False
+    """One set of rights for all gateways, by their own name, in place of a block for each: whoever has a certificate
+    of the clients' CA is a gateway, without a new rendering. The broker then does not know the districts; the
+    processor does, and quarantines a gateway that speaks for another district."""
     host: HostUser
     gateway: tuple[GatewayUser, ...] = ()
 
     def password_files(self) -> Iterator[tuple[str, str, str]]:
-        """Of every user: the place in the document, the user's name, the name of the password file."""
-        yield "$.host.password_file", self.host.user_name, self.host.password_file
+        """Of every user who has one: the place in the document, the user's name, the name of the password file."""
+        for path, user_name, password_file in self._users():
+            if password_file is not None:
+                yield f"{path}.password_file", user_name, password_file
+
+    def _users(self) -> Iterator[tuple[str, str, str | None]]:
+        yield "$.host", self.host.user_name, self.host.password_file
         for index, gateway in enumerate(self.gateway):
-            yield f"$.gateway[{index}].password_file", gateway.gateway_id, gateway.password_file
+            yield f"$.gateway[{index}]", gateway.gateway_id, gateway.password_file
+
+    @model_validator(mode="after")
+    def _check_everybody_can_connect(self) -> Self:
+        without = sorted(name for _, name, password_file in self._users() if password_file is None)
+        if without and self.tls_listener is None:
+            raise ValueError(f"without [tls_listener] everybody needs a password_file: {', '.join(without)} has none")
+        return self
+
+    @model_validator(mode="after")
+    def _check_enrolled_have_certificates(self) -> Self:
+        if self.are_gateways_enrolled and self.tls_listener is None:
+            raise ValueError("are_gateways_enrolled needs [tls_listener]: the certificate is the enrolment")
+        return self
+
+    @model_validator(mode="after")
+    def _check_tls_has_its_own_port(self) -> Self:
+        if self.tls_listener is not None and self.tls_listener.port in {self.listener.port, self.listener.port_v311}:
+            raise ValueError(f"tls_listener.port {self.tls_listener.port} is taken by [listener]")
+        return self
 
     @model_validator(mode="after")
     def _check_names_differ(self) -> Self:

@@ -6,7 +6,8 @@ must, because Faust ignores a topic that is missing at its start.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from broker_config.configuration import KafkaSettings
@@ -54,3 +55,38 @@ def topic_configuration(settings: KafkaSettings, topic: KafkaTopic) -> list[str]
     else:
         pairs.append(f"retention.ms={topic.retention_ms}")
     return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class TopicChange:
+    """How a topic differs from what it should be."""
+
+    topic: KafkaTopic
+    what: str
+    is_new: bool = False
+    """It is not there."""
+    is_hopeless: bool = False
+    """It cannot be mended where it is: a person must decide."""
+
+
+def plan_topics(settings: KafkaSettings, present: Mapping[str, tuple[int, Mapping[str, str]]]) -> list[TopicChange]:
+    """What must be made or changed.
+
+    Args:
+        settings: what all topics have in common.
+        present: of each topic that is there, its number of partitions and its settings.
+    """
+    changes: list[TopicChange] = []
+    for topic in TOPICS:
+        if topic.name not in present:
+            changes.append(TopicChange(topic, f"topic {topic.name}: absent", is_new=True))
+            continue
+        partitions, pairs = present[topic.name]
+        if partitions != settings.partitions:
+            what = f"topic {topic.name}: {partitions} partitions, not {settings.partitions}: they cannot be changed"
+            changes.append(TopicChange(topic, what, is_hopeless=True))
+        wanted = (pair.split("=", 1) for pair in topic_configuration(settings, topic))
+        other = [f"{name}={pairs.get(name)}, not {value}" for name, value in wanted if pairs.get(name) != value]
+        if other:
+            changes.append(TopicChange(topic, f"topic {topic.name}: {'; '.join(other)}"))
+    return changes

@@ -243,6 +243,8 @@ _REASONS_ZH: Final[Mapping[Reason, str]] = MappingProxyType(
     {
         Reason.OK: "正常",
         Reason.CLOCK_SUSPECT: "网关时钟未同步",
+        Reason.STEP_SUSPECT: "变化速度超出该物理量的可能范围：请对照邻近测点",
+        Reason.FLAT_LINE: "数值长时间不变：传感器可能卡死",
         Reason.NO_ANSWER: "无应答：请检查设备电源、地址和接线",
         Reason.CRC_ERROR: "线路数据损坏（校验错误）：请检查终端电阻、屏蔽和波特率",
         Reason.MALFORMED_FRAME: "应答不符合该协议的帧格式",

@@ -2,7 +2,8 @@
 
 A point is one observation: measurement = domain of the site; tags = which channel; fields = what was measured; its
 time is the event time in integer nanoseconds. The node's tag already decides district and gateway, so that a fleet of
-100,000 nodes with 3 channels each is 300,000 series (InfluxDB 1.x: `index-version = "tsi1"`).
+100,000 nodes with 3 channels each is 300,000 series (InfluxDB 1.x: `index-version = "tsi1"`). Channels that nobody
+speaks for any more get a point with `quality` alone. Beside the domains stands `COMPLETENESS`.
 
 A field is written only where it says something, because the server's cost is by field: there is no score in warm-up,
 and no `quality` on a good observation. Therefore a value that may not be trusted does not stand in `value` at all: it
@@ -117,6 +118,23 @@ the raw points, never of another aggregate: a mean of means is not a mean."""
 def aggregate_field(aggregate: str) -> str:
     """The field of a downsampled bucket that holds this aggregate of `value`."""
     return f"{VALUE}_{aggregate}"
+
+
+COMPLETENESS: Final = "completeness"
+"""Measurement beside the domains, in bucket `READINGS_1H` (kept for ever): how much of each hour of a gateway is
+stored. One point a gateway and hour, at the hour's beginning (UTC); written again whenever the hour has changed."""
+COMPLETENESS_BUCKET: Final = READINGS_1H
+COMPLETENESS_TAGS: Final = (TAG_DISTRICT, TAG_GATEWAY)
+STORED_BATCHES: Final = "stored_batches"
+EXPECTED_BATCHES: Final = "expected_batches"
+FRACTION: Final = "fraction"
+COMPLETENESS_FIELDS: Final[Mapping[str, Field]] = MappingProxyType(
+    {
+        STORED_BATCHES: Field(FieldType.INTEGER, "batches of this hour that are stored"),
+        EXPECTED_BATCHES: Field(FieldType.INTEGER, "batches that the gateway must have made in this hour"),
+        FRACTION: Field(FieldType.FLOAT, "stored of expected, 0 to 1; absent where nothing is expected"),
+    }
+)
 
 
 def series_tags(district_id: str, gateway_id: str, node_id: str, quantity: str) -> tuple[tuple[str, str], ...]:

@@ -56,9 +56,10 @@ SCORED: Final = KafkaTopic(
     "of `observations`, in their order, from score job to store job, archive and read API",
     Cleanup.DELETE,
     7 * _MS_PER_DAY,
-    4 * _MEBIBYTE,
+    7 * _MEBIBYTE,
 )
-"""Seven days: what is measured while InfluxDB is away for a long weekend."""
+"""Seven days: what is measured while InfluxDB is away for a long weekend. A row is half as large again as in
+`observations`, so the largest message is larger too."""
 ALARM_CONDITIONS: Final = KafkaTopic(
     "alarm.conditions",
     "condition events as JSON (contracts.alarm.ConditionEvent), keyed by gateway, from score job to alarm service",

@@ -39,6 +39,8 @@ class Reason(IntEnum):
     OK = 0
     # uncertain, 1..63
     CLOCK_SUSPECT = 1
+    STEP_SUSPECT = 2
+    FLAT_LINE = 3
     # bad, 64..: the device or the line
     NO_ANSWER = 64
     CRC_ERROR = 65
@@ -94,6 +96,12 @@ REASONS: Final[Mapping[Reason, ReasonRow]] = MappingProxyType(
         Reason.OK: ReasonRow(Level.GOOD, SparkplugQuality.GOOD, "good"),
         Reason.CLOCK_SUSPECT: ReasonRow(
             Level.UNCERTAIN, SparkplugQuality.GOOD, "the gateway's clock was not synchronised"
+        ),
+        Reason.STEP_SUSPECT: ReasonRow(
+            Level.UNCERTAIN, SparkplugQuality.GOOD, "jumped faster than the quantity can move: look at neighbours"
+        ),
+        Reason.FLAT_LINE: ReasonRow(
+            Level.UNCERTAIN, SparkplugQuality.GOOD, "has not moved for longer than the quantity rests: stuck sensor?"
         ),
         Reason.NO_ANSWER: _bad("no answer: check the device's power, its address and the wiring"),
         Reason.CRC_ERROR: _bad("corrupt on the line (wrong checksum): check termination, shield and baud rate"),

@@ -133,15 +133,19 @@ class PipelineHealth(BaseModel):
 
     model_config = _ANSWER
     is_broker_connected: bool
+    """Distributed engine: whether a bridge was heard within seconds and any gateway is online."""
     stored_observations_total: int
     duplicate_batches_total: int
+    duplicate_observations_total: int = 0
+    """Readings that came twice from edge nodes that number no batches: same channel, same time, same value."""
     quarantined_total: int
     unscored_batches_total: int
     """Stored without score and conditions because the pipeline failed on them: anything but 0 is a defect."""
-    shed_batches_total: int
-    """Not taken for want of room, so not acknowledged: their agents send them again."""
+    shed_batches_total: int | None
+    """Not taken for want of room, so not acknowledged: their agents send them again. None: not known here (distributed
+    engine: each bridge logs its own)."""
     queued_batches: int
-    """Received and not yet stored."""
+    """Received and not yet stored. Distributed engine: messages on Kafka, of about 500 readings or 50 ms each."""
     outbox_events: int
     """Condition events that the alarm service has not yet confirmed."""
     gateways: list[GatewayHealth]

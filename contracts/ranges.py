@@ -36,6 +36,9 @@ class RangeSet:
         last = first if last is None else last
         if not 0 <= first <= last <= BATCH_MAX:
             raise ValueError(f"not a range of batches: {first}..{last}")
+        if self._lasts and first == self._lasts[-1] + 1:  # in order, as nearly always
+            self._lasts[-1] = last
+            return
         low = bisect_right(self._lasts, first - 2)
         high = bisect_right(self._firsts, last + 1)
         if low < high:
@@ -59,6 +62,11 @@ class RangeSet:
         if position <= last:
             gaps.append((position, last))
         return gaps
+
+    def covers(self, first: int, last: int) -> bool:
+        """Whether all of `first`..`last` is in the set. Costs O(log of the number of ranges)."""
+        at = bisect_right(self._firsts, first) - 1
+        return at >= 0 and last <= self._lasts[at]
 
     @property
     def count(self) -> int:

@@ -10,20 +10,24 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from deploy import announcement, prepare_run
 from deploy.announcement import Happening, SignIn
-from deploy.configuration_text import City
+from deploy.configuration_text import RENDERERS, City
 from deploy.errors import DeployError
 from deploy.layout import RunDirectory
-from deploy.plan import Program, Tools, plan_city, plan_password, plan_write_demo
+from deploy.plan import Program, Tools, plan_city, plan_embedded, plan_password, plan_write_demo
 from deploy.ports import PREFERRED_PORTS, choose_ports
 from deploy.probe import get_json
 from deploy.restart_policy import is_wedged
+from deploy.stack import start_servers
+from deploy.stack.city_plan import plan_processor
+from deploy.stack.city_text import STACK_RENDERERS
 from deploy.supervise import Supervisor
 
 USER_NAME: Final = "operator"
@@ -32,6 +36,40 @@ FAULTY: Final = 2
 ONLINE_PATIENCE_S: Final = 20.0
 ONLINE_INTERVAL_S: Final = 0.5
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+StartServers = Callable[[RunDirectory, Mapping[str, int], Supervisor], Awaitable[tuple[Program, ...]]]
+
+
+async def _start_none(*_: object) -> tuple[Program, ...]:
+    """The embedded engine needs no servers."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Which stream processor the city gets, and what it needs."""
+
+    renderers: Mapping[str, Callable[[City], str]]
+    """Every program's configuration."""
+    plan_processor: Callable[[City, str], tuple[Program, ...]]
+    server_ports: Mapping[str, int]
+    servers: tuple[str, ...]
+    """Names of the servers beside the broker; they start first and stop last."""
+    start_servers: StartServers
+
+
+_EMBEDDED: Final = Engine(RENDERERS, plan_embedded, {}, (), _start_none)
+
+
+def _stack_engine() -> Engine:
+    """The distributed engine; its servers are fetched or built now. Raises MissingToolsError, BuildError."""
+    found = start_servers.find(_say)
+
+    async def start(run: RunDirectory, ports: Mapping[str, int], supervisor: Supervisor) -> tuple[Program, ...]:
+        return await start_servers.start_servers(run, ports, found, supervisor)
+
+    return Engine(STACK_RENDERERS, plan_processor, start_servers.PORTS, start_servers.WANTED, start)
 
 
 def main() -> None:
@@ -61,6 +99,11 @@ def _parser() -> argparse.ArgumentParser:
         if command is _run:
             sub.add_argument("--fresh", action="store_true", help="begin with no data; earlier data are moved aside")
             sub.add_argument(
+                "--stack",
+                action="store_true",
+                help="on Mosquitto, Kafka, InfluxDB and PostgreSQL, which are fetched or built once",
+            )
+            sub.add_argument(
                 "--broker",
                 choices=["auto", "mosquitto", "rumqttd"],
                 default="auto",
@@ -70,19 +113,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(run: RunDirectory, options: argparse.Namespace) -> int:
-    tools = prepare_run.find_tools(options.broker)
+    tools = prepare_run.find_tools("mosquitto" if options.stack else options.broker)
+    engine = _stack_engine() if options.stack else _EMBEDDED
     with prepare_run.held(run):
         if options.fresh and (moved_to := prepare_run.move_away(run)):
             _say(f"earlier data are now in {moved_to}")
         prepare_run.make_folders(run)
-        return asyncio.run(_supervise(run, tools))
+        return asyncio.run(_supervise(run, tools, engine))
 
 
-async def _supervise(run: RunDirectory, tools: Tools) -> int:
+async def _supervise(run: RunDirectory, tools: Tools, engine: Engine) -> int:
     """Starts the city and waits for a signal. Returns the exit code."""
     supervisor = Supervisor(run, _say)
     stop = _stop_at_signal(supervisor)
-    started = asyncio.create_task(_start(run, tools, supervisor))
+    started = asyncio.create_task(_start(run, tools, engine, supervisor))
     stopped = asyncio.create_task(stop.wait())
     code = 0
     await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -103,31 +147,38 @@ async def _supervise(run: RunDirectory, tools: Tools) -> int:
     return code
 
 
-async def _start(run: RunDirectory, tools: Tools, supervisor: Supervisor) -> None:
+async def _start(run: RunDirectory, tools: Tools, engine: Engine, supervisor: Supervisor) -> None:
     began_s = time.monotonic()
-    ports = choose_ports(PREFERRED_PORTS, prepare_run.is_free)
+    preferred = {**PREFERRED_PORTS, **engine.server_ports}
+    ports = choose_ports(preferred, prepare_run.is_free)
     _say("starting the city ...")
     await supervisor.run_task(plan_write_demo(run, tools.python, ports))
-    city = prepare_run.write_configurations(run, ports)
+    city = prepare_run.write_configurations(run, ports, engine.renderers)
     field, happenings = prepare_run.read_field(run)
-    programs = plan_city(city, tools, field)
+    servers = await engine.start_servers(run, ports, supervisor)
+    programs = plan_city(city, tools, field, engine.plan_processor(city, tools.python), engine.servers)
     await supervisor.start(programs)
     password = await supervisor.run_task(plan_password(run, tools.python, USER_NAME))
     sign_in = SignIn(city.url("console"), USER_NAME, password.strip())
     _say(f"{len(supervisor.pids())} programs run, {time.monotonic() - began_s:.1f} s after the start:")
-    _announce(city, programs, supervisor, sign_in, happenings)
+    _announce(city, preferred, (*servers, *programs), supervisor, sign_in, happenings)
     await _report_gateways(city)
     await _watch_broker(city, supervisor)
 
 
 def _announce(
-    city: City, programs: Sequence[Program], supervisor: Supervisor, sign_in: SignIn, happenings: Sequence[Happening]
+    city: City,
+    preferred: Mapping[str, int],
+    programs: Sequence[Program],
+    supervisor: Supervisor,
+    sign_in: SignIn,
+    happenings: Sequence[Happening],
 ) -> None:
     now_s = time.time()
     field_started_s = now_s - supervisor.age_s("field")
     parts = [
         announcement.format_programs(programs, supervisor.pids()),
-        announcement.format_moved_ports(PREFERRED_PORTS, city.ports),
+        announcement.format_moved_ports(preferred, city.ports),
         announcement.format_sign_in(sign_in),
         announcement.format_happenings(happenings, field_started_s, now_s, _wall_clock),
         announcement.format_interface(

@@ -29,7 +29,7 @@ PROGRAM_ROLES: Final[Mapping[str, Mapping[str, Role]]] = {
 PRINCIPALS: Final = ("stream-processor", "console", "viewer")
 
 
-Table = Mapping[str, str | int]
+Table = Mapping[str, str | int | list[str]]
 """Keys and values of one TOML table."""
 
 
@@ -60,19 +60,19 @@ class City:
 
 def render_alarm_service(city: City) -> str:
     """`alarm-service.toml`."""
-    return _document(
-        ("[http]", _listen(city, "alarm-service")),
+    return render_document(
+        ("[http]", listen(city, "alarm-service")),
         ("[store]", {"path": city.run.data("alarms.sqlite")}),
-        *_principals(city, "alarm-service"),
+        *principals(city, "alarm-service"),
     )
 
 
 def render_device_registry(city: City) -> str:
     """`device-registry.toml`."""
-    return _document(
-        ("[http]", _listen(city, "device-registry")),
+    return render_document(
+        ("[http]", listen(city, "device-registry")),
         ("[store]", {"path": city.run.data("registry.sqlite")}),
-        *_principals(city, "device-registry"),
+        *principals(city, "device-registry"),
     )
 
 
@@ -86,25 +86,25 @@ def render_stream_processor(city: City) -> str:
         "password_file": city.run.password(HOST_ID),
         "host_id": HOST_ID,
     }
-    return _document(
-        ("[http]", _listen(city, "stream-processor")),
+    return render_document(
+        ("[http]", listen(city, "stream-processor")),
         ("[mqtt]", mqtt),
         ("[store]", {"directory": city.run.data("store")}),
-        ("[registry]", _upstream(city, "device-registry", "stream-processor")),
-        ("[alarm_service]", _upstream(city, "alarm-service", "stream-processor")),
-        *_principals(city, "stream-processor"),
+        ("[registry]", upstream(city, "device-registry", "stream-processor")),
+        ("[alarm_service]", upstream(city, "alarm-service", "stream-processor")),
+        *principals(city, "stream-processor"),
     )
 
 
 def render_console(city: City) -> str:
     """`console.toml`."""
-    return _document(
-        ("[http]", _listen(city, "console")),
+    return render_document(
+        ("[http]", listen(city, "console")),
         ("[store]", {"path": city.run.data("console.sqlite")}),
         ("[city]", {"name": CITY_NAME}),
-        ("[registry]", _upstream(city, "device-registry", "console")),
-        ("[alarm_service]", _upstream(city, "alarm-service", "console")),
-        ("[stream_processor]", _upstream(city, "stream-processor", "console")),
+        ("[registry]", upstream(city, "device-registry", "console")),
+        ("[alarm_service]", upstream(city, "alarm-service", "console")),
+        ("[stream_processor]", upstream(city, "stream-processor", "console")),
     )
 
 
@@ -123,7 +123,7 @@ def render_broker(city: City) -> str:
         )
         for account in city.gateways
     )
-    return _document(
+    return render_document(
         ("", {"run_as": city.system_user}),
         ("[listener]", listener),
         ("[persistence]", {"directory": city.run.data("broker")}),
@@ -142,20 +142,24 @@ RENDERERS: Final[Mapping[str, Callable[[City], str]]] = {
 """Every file that stands in the run directory's `config/`, by its name."""
 
 
-def _listen(city: City, program: str) -> Table:
+def listen(city: City, program: str) -> Table:
+    """`[http]` of a service."""
     return {"host": HOST, "port": city.ports[program]}
 
 
-def _upstream(city: City, service: str, caller: str) -> Table:
+def upstream(city: City, service: str, caller: str) -> Table:
+    """How a program calls a service."""
     return {"url": city.url(service), "token_file": city.run.token(caller)}
 
 
-def _principals(city: City, service: str) -> Iterable[tuple[str, Table]]:
+def principals(city: City, service: str) -> Iterable[tuple[str, Table]]:
+    """Who may call a service."""
     for name, role in PROGRAM_ROLES[service].items():
         yield "[[principal]]", {"name": name, "role": role.value, "token_sha256": hash_token(city.tokens[name])}
 
 
-def _document(*tables: tuple[str, Table]) -> str:
+def render_document(*tables: tuple[str, Table]) -> str:
+    """Headers and their tables as TOML; the empty header comes first."""
     lines = ["# Written by `citysense run` at each start; changes here are lost."]
     for header, table in tables:
         lines += ["", *([header] if header else [])]

@@ -90,7 +90,7 @@ def plan_write_demo(run: RunDirectory, python: str, ports: Mapping[str, int]) ->
     """Writes the demonstration's fleet, field devices and agents; the rest of the plan depends on what it wrote."""
     passwords = (("--password-file", f"{gateway_id}={run.password(gateway_id)}") for gateway_id in GATEWAY_IDS)
     argv = (
-        *_module(python, "simulators.cli"),
+        *module_argv(python, "simulators.cli"),
         *("write-demo", "--out", run.demo()),
         *("--broker-host", HOST, "--broker-port", str(ports["broker"]), "--primary-host", HOST_ID),
         *("--modbus-port", *(str(ports[bus_id]) for bus_id in FIELD_BUS_IDS)),
@@ -103,22 +103,32 @@ def plan_write_demo(run: RunDirectory, python: str, ports: Mapping[str, int]) ->
 def plan_password(run: RunDirectory, python: str, user_name: str) -> Program:
     """Prints a one-time password for the console."""
     arguments = ("issue-password", "--config", run.config("console"), "--name", user_name)
-    return Program(name="issue-password", argv=(*_module(python, "console.cli"), *arguments), is_task=True)
+    return Program(name="issue-password", argv=(*module_argv(python, "console.cli"), *arguments), is_task=True)
 
 
-def plan_city(city: City, tools: Tools, field: FieldFacts) -> tuple[Program, ...]:
-    """The whole demonstration, in an order in which each program comes after what it waits for."""
+def plan_embedded(city: City, python: str) -> tuple[Program, ...]:
+    """The stream processor as one process."""
+    after = ("broker", "device-registry", "alarm-service")
+    return (_http_service(city, python, "stream-processor", "stream_processor.cli", after=after),)
+
+
+def plan_city(
+    city: City, tools: Tools, field: FieldFacts, processor: tuple[Program, ...], servers: tuple[str, ...] = ()
+) -> tuple[Program, ...]:
+    """The whole demonstration, in an order in which each program comes after what it waits for.
+
+    Args:
+        city: what the configuration files say.
+        tools: the executables.
+        field: where field devices will answer.
+        processor: the stream processor; one program of it is called `stream-processor`.
+        servers: names of what runs already and stops last.
+    """
     return (
         *_broker(city, tools),
-        *_registry(city, tools.python),
-        _http_service(city, tools.python, "alarm-service", "alarm_service.cli"),
-        _http_service(
-            city,
-            tools.python,
-            "stream-processor",
-            "stream_processor.cli",
-            after=("broker", "device-registry", "alarm-service"),
-        ),
+        *_registry(city, tools.python, servers),
+        _http_service(city, tools.python, "alarm-service", "alarm_service.cli", after=servers),
+        *processor,
         _http_service(city, tools.python, "console", "console.cli"),
         _field(city, tools.python, field),
         *_agents(city, tools.python),
@@ -155,7 +165,7 @@ def _broker(city: City, tools: Tools) -> tuple[Program, Program]:
     render = Program(
         name="broker-config",
         argv=(
-            *_module(tools.python, "broker_config.cli"),
+            *module_argv(tools.python, "broker_config.cli"),
             *("render", "--kind", tools.broker_kind),
             *("--config", city.run.config("broker"), "--out", city.run.broker()),
         ),
@@ -166,7 +176,7 @@ def _broker(city: City, tools: Tools) -> tuple[Program, Program]:
     else:
         # rumqttd logs every packet as an error unless told to be quiet.
         options = ("--config", city.run.broker("rumqttd.toml"), "--log-level", "CRITICAL")
-        argv = (*_module(tools.python, "iotcore"), *options)
+        argv = (*module_argv(tools.python, "iotcore"), *options)
     broker = Program(
         name="broker",
         argv=argv,
@@ -177,13 +187,14 @@ def _broker(city: City, tools: Tools) -> tuple[Program, Program]:
     return render, broker
 
 
-def _registry(city: City, python: str) -> tuple[Program, Program]:
+def _registry(city: City, python: str, servers: tuple[str, ...]) -> tuple[Program, Program]:
     importing = Program(
         name="import-fleet",
         argv=(
-            *_module(python, "device_registry.cli"),
+            *module_argv(python, "device_registry.cli"),
             *("import", "--config", city.run.config("device-registry"), city.run.demo("fleet.toml")),
         ),
+        after=servers,
         is_task=True,
     )
     service = _http_service(city, python, "device-registry", "device_registry.cli", after=(importing.name,))
@@ -193,7 +204,7 @@ def _registry(city: City, python: str) -> tuple[Program, Program]:
 def _http_service(city: City, python: str, name: str, module: str, after: tuple[str, ...] = ()) -> Program:
     return Program(
         name=name,
-        argv=(*_module(python, module), "run", "--config", city.run.config(name)),
+        argv=(*module_argv(python, module), "run", "--config", city.run.config(name)),
         after=after,
         ready=(Answers(f"{city.url(name)}/healthz"),),
         address=city.url(name),
@@ -203,7 +214,7 @@ def _http_service(city: City, python: str, name: str, module: str, after: tuple[
 def _field(city: City, python: str, field: FieldFacts) -> Program:
     return Program(
         name="field",
-        argv=(*_module(python, "simulators.cli"), "field", "--config", city.run.demo("field.toml")),
+        argv=(*module_argv(python, "simulators.cli"), "field", "--config", city.run.demo("field.toml")),
         ready=(
             *(Accepts(HOST, port) for port in field.ports),
             *(Exists(link) for link in field.serial_links),
@@ -216,11 +227,17 @@ def _agents(city: City, python: str) -> Iterable[Program]:
     for account in city.gateways:
         yield Program(
             name=account.gateway_id,
-            argv=(*_module(python, "edge_agent.cli"), "run", "--config", city.run.demo(f"{account.gateway_id}.toml")),
+            argv=(
+                *module_argv(python, "edge_agent.cli"),
+                "run",
+                "--config",
+                city.run.demo(f"{account.gateway_id}.toml"),
+            ),
             after=("broker", "field", "stream-processor"),
             folder=city.run.demo(),  # the serial ports in its file are links beside it
         )
 
 
-def _module(python: str, module: str) -> tuple[str, ...]:
+def module_argv(python: str, module: str) -> tuple[str, ...]:
+    """Runs a module of ours."""
     return (python, "-m", module)

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -118,13 +118,15 @@ def read_field(run: RunDirectory) -> tuple[FieldFacts, tuple[Happening, ...]]:
     return FieldFacts(ports, links), happenings
 
 
-def write_configurations(run: RunDirectory, ports: Mapping[str, int]) -> City:
+def write_configurations(
+    run: RunDirectory, ports: Mapping[str, int], renderers: Mapping[str, Callable[[City], str]]
+) -> City:
     """Makes the secrets and writes every program's file; `write-demo` must have run."""
     tokens = {name: read_or_make_secret(run.token(name)) for name in configuration_text.PRINCIPALS}
     for user_name in (configuration_text.HOST_ID, *configuration_text.GATEWAY_IDS):
         read_or_make_secret(run.password(user_name))
     city = City(run, ports, tokens, read_gateways(run), getpass.getuser())
-    for name, render in configuration_text.RENDERERS.items():
+    for name, render in renderers.items():
         Path(run.config(name)).write_text(render(city))
     return city
 

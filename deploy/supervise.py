@@ -51,6 +51,7 @@ class Supervisor:
         self._run = run
         self._say = say
         self._programs: dict[str, Program] = {}
+        self._ready: dict[str, asyncio.Event] = {}
         self._running: dict[str, Running] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._is_stopping = False
@@ -71,14 +72,17 @@ class Supervisor:
         return printed.decode()
 
     async def start(self, programs: Sequence[Program]) -> None:
-        """Starts a plan; returns when every program is ready. Raises StartError for the first that is not."""
-        check_order(programs)
-        self._programs = {program.name: program for program in programs}
-        ready = {program.name: asyncio.Event() for program in programs}
+        """Starts a plan, or more of it; returns when every program is ready.
+
+        Raises StartError for the first that is not.
+        """
+        check_order([*self._programs.values(), *programs])
+        self._programs |= {program.name: program for program in programs}
+        self._ready |= {program.name: asyncio.Event() for program in programs}
         try:
             async with asyncio.TaskGroup() as group:
                 for program in programs:
-                    group.create_task(self._bring_up(program, ready))
+                    group.create_task(self._bring_up(program))
         except* StartError as failures:
             raise failures.exceptions[0] from None
 
@@ -109,15 +113,15 @@ class Supervisor:
         for running in self._running.values():
             _kill_group(running.process.pid)
 
-    async def _bring_up(self, program: Program, ready: dict[str, asyncio.Event]) -> None:
+    async def _bring_up(self, program: Program) -> None:
         for name in program.after:
-            await ready[name].wait()
+            await self._ready[name].wait()
         if program.is_task:
             await self.run_task(program)
         else:
             await self._start_service(program)
             self._watchers.append(asyncio.create_task(self._watch(program)))
-        ready[program.name].set()
+        self._ready[program.name].set()
 
     async def _start_service(self, program: Program) -> None:
         process = await self._spawn_service(program)

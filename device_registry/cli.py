@@ -5,8 +5,8 @@
     device-registry check-config --config FILE
     device-registry --version
 
-Exit codes: 0 done, or stopped by SIGTERM or SIGINT; 1 the store cannot be opened or written, or the port is taken;
-2 the configuration or the fleet file has faults, all of them on stderr.
+Exit codes: 0 done, or stopped by SIGTERM or SIGINT; 1 the store cannot be opened or written, or another service has it,
+or the port is taken; 2 the configuration or the fleet file has faults, all of them on stderr.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ import uvicorn
 
 from contracts.configuration import parse_settings
 from contracts.errors import ConfigurationError, Fault
+from contracts.store import StoreSettings
 from device_registry.configuration import RegistrySettings
+from device_registry.database import PostgresqlAddress
 from device_registry.errors import RegistryError
 from device_registry.fleet_file import parse_fleet_file
 from device_registry.http_api import create_app
@@ -57,14 +59,14 @@ def main() -> None:
     arguments = _parse_arguments()
     try:
         settings = _read_settings(arguments.config)
-        store_path = arguments.config.parent / settings.store.path
+        place = _find_place(settings.store, arguments.config.parent)
         if arguments.command == "check-config":
             print(f"{arguments.config}: ok")
         elif arguments.command == "import":
-            _import(store_path, arguments.fleet, retire_missing=arguments.retire_missing)
+            _import(place, arguments.fleet, retire_missing=arguments.retire_missing)
         else:
             _start_logging()
-            _run(settings, store_path)
+            _run(settings, place)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -120,9 +122,16 @@ def _start_logging() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
-def _import(store_path: Path, fleet_path: Path, *, retire_missing: bool) -> None:
+def _find_place(store: StoreSettings, folder: Path) -> Path | PostgresqlAddress:
+    if store.path is not None:
+        return folder / store.path
+    assert store.url is not None, "checked with the configuration"
+    return PostgresqlAddress(store.url, folder / store.password_file if store.password_file else None)
+
+
+def _import(place: Path | PostgresqlAddress, fleet_path: Path, *, retire_missing: bool) -> None:
     wanted = parse_fleet_file(_read_text(fleet_path), str(fleet_path))
-    with Store(store_path) as store:
+    with Store(place) as store:
         imported = store.import_fleet(
             wanted, str(fleet_path), f"cli:{_find_user()}", time.time_ns(), retire_missing=retire_missing
         )
@@ -146,14 +155,14 @@ def _format_import(imported: Imported) -> str:
     return f"revision {imported.revision_before} → {imported.revision}: {listed}"
 
 
-def _run(settings: RegistrySettings, store_path: Path) -> None:
+def _run(settings: RegistrySettings, place: Path | PostgresqlAddress) -> None:
     with (
-        Store(store_path) as store,
+        Store(place, is_service=True) as store,
         contextlib.closing(SnapshotFeed(store, time.time_ns)) as feed,
         _listen(settings.http.host, settings.http.port) as listener,
     ):
         host, port = listener.getsockname()[:2]
-        _logger.info("event=listening host=%s port=%d store=%s", host, port, store_path)
+        _logger.info("event=listening host=%s port=%d store=%s", host, port, place)
         asyncio.run(_serve(settings, feed, listener))
     _logger.info("event=stopped")
 

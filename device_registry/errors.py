@@ -3,8 +3,10 @@
 RegistryError
 ├── UnknownNodeError          permanent: no node has this name
 ├── TransitionRefusedError    permanent: a node's life does not lead there from where it is
-├── StoreVersionError         permanent: the file is of another version of this program
-└── StoreUnavailableError     transient: the disk is full, slow or locked; the caller tries again
+├── StoreVersionError         permanent: the store is of another version of this program
+├── StoreHeldError            permanent: another registry service works on this database
+├── StoreRefusedError         permanent: the database will never take these rows
+└── StoreUnavailableError     transient: the disk is full or locked, the database away; the caller tries again
 
 A fleet file with faults is a `contracts.errors.ConfigurationError`, as any configuration.
 """
@@ -49,20 +51,46 @@ class TransitionRefusedError(RegistryError):
 
 
 class StoreVersionError(RegistryError):
-    """The file holds a registry of another version of this program: it is left untouched."""
+    """It holds a registry of another version of this program: it is left untouched."""
 
-    def __init__(self, path: str, found: int, known: int) -> None:
-        self.path = path
+    def __init__(self, place: str, found: int, known: int) -> None:
+        self.place = place
         self.found = found
         self.known = known
-        super().__init__(path, found, known)
+        super().__init__(place, found, known)
 
     def __str__(self) -> str:
-        return f"{self.path}: registry version {self.found}, this program knows {self.known}"
+        return f"{self.place}: registry version {self.found}, this program knows {self.known}"
+
+
+class StoreHeldError(RegistryError):
+    """Two services would tell their readers different revisions: the second one does not begin."""
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+        super().__init__(holder)
+
+    def __str__(self) -> str:
+        return f"the registry is in use by {self.holder}"
+
+
+class StoreRefusedError(RegistryError):
+    """A constraint or a type speaks against these rows, now and later; nothing of the attempt was kept."""
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(cause)
+
+    def __str__(self) -> str:
+        return f"the registry refuses this: {self.cause}"
 
 
 class StoreUnavailableError(RegistryError):
-    """SQLite could not read or commit now; nothing of the attempt was kept. Waiting may help."""
+    """The database could not read or commit now. Waiting may help.
+
+    Nothing of the attempt was kept; or all of it, where the connection broke just as PostgreSQL committed. An import
+    and a state change may be told again: the same again changes nothing.
+    """
 
     def __init__(self, cause: str) -> None:
         self.cause = cause

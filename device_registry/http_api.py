@@ -4,7 +4,7 @@ Every request but `GET /healthz` must carry a bearer token, checked before anyth
 that a route that somebody adds later is never open. What a role may do is checked per route.
 
 Errors are JSON, `{"detail": …}`: 401 no known token, 403 not this role, 404 no such node, 409 a node's life does not
-lead there, 422 not what the contract says, 503 with Retry-After the disk does not take it now.
+lead there, 422 not what the contract says, 503 with Retry-After the disk or database does not take it now.
 """
 
 from __future__ import annotations
@@ -23,19 +23,30 @@ from contracts.fleet import LifecycleState, Node
 from contracts.identifiers import Identifier
 from contracts.service import BearerGuard
 from device_registry.audit import AuditEntry
-from device_registry.errors import RegistryError, StoreUnavailableError, TransitionRefusedError, UnknownNodeError
+from device_registry.errors import (
+    RegistryError,
+    StoreHeldError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    StoreVersionError,
+    TransitionRefusedError,
+    UnknownNodeError,
+)
 from device_registry.snapshot_feed import SnapshotFeed
 
 WAIT_MAX_S: Final = 30.0
 """Longest long poll; below the idle timeouts of usual proxies (60 s)."""
 AUDIT_PAGE_MAX: Final = 1_000
 RETRY_AFTER_S: Final = 1
-SQLITE_INTEGER_MAX: Final = 2**63 - 1
+INTEGER_MAX: Final = 2**63 - 1
 
 _STATUS: Final[dict[type[RegistryError], int]] = {
     UnknownNodeError: 404,
     TransitionRefusedError: 409,
+    StoreRefusedError: 500,
     StoreUnavailableError: 503,
+    StoreHeldError: 503,
+    StoreVersionError: 503,
 }
 _logger = logging.getLogger(__name__)
 
@@ -81,7 +92,7 @@ async def tell_liveness() -> dict[str, str]:
 @routes.get("/v1/fleet", dependencies=_may_read)
 async def show_fleet(
     feed: Feed,
-    known_revision: Annotated[int | None, Query(ge=0, le=SQLITE_INTEGER_MAX)] = None,
+    known_revision: Annotated[int | None, Query(ge=0, le=INTEGER_MAX)] = None,
     wait_s: Annotated[float, Query(ge=0.0, le=WAIT_MAX_S)] = 0.0,
 ) -> Response:
     """The fleet's snapshot (`contracts.fleet.FleetSnapshot`); a long poll if `known_revision` is given.
@@ -111,7 +122,7 @@ async def change_node(node_id: Identifier, patch: NodePatch, feed: Feed, princip
 async def list_audit(
     feed: Feed,
     limit: Annotated[int, Query(ge=1, le=AUDIT_PAGE_MAX)] = 100,
-    before_entry: Annotated[int | None, Query(ge=1, le=SQLITE_INTEGER_MAX)] = None,
+    before_entry: Annotated[int | None, Query(ge=1, le=INTEGER_MAX)] = None,
 ) -> list[AuditEntry]:
     """Who changed what, newest first. Page on with `before_entry` = the last `entry_id` of the page."""
     return await feed.read_audit(limit, before_entry)

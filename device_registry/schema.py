@@ -1,4 +1,4 @@
-"""The tables of the registry's SQLite file, and the statements that write and read its records. Pure.
+"""The tables of the registry in SQLite and PostgreSQL, and the statements that both understand. Pure.
 
 One table a kind of record, with foreign keys. `registry` has one row: the fleet's revision, which grows with every
 change, and the counter of channel numbers. Triggers refuse to delete or renumber a channel, to turn a counter back,
@@ -14,102 +14,140 @@ from typing import Final
 from device_registry.audit import Kind
 
 SCHEMA_VERSION: Final = 1
-SCHEMA: Final = """
-CREATE TABLE registry (
-    one             INTEGER PRIMARY KEY CHECK (one = 1),
-    revision        INTEGER NOT NULL,
-    next_channel_id INTEGER NOT NULL
-) STRICT;
-INSERT INTO registry VALUES (1, 0, 1);
-CREATE TRIGGER registry_only_grows BEFORE UPDATE ON registry
-    WHEN NEW.revision < OLD.revision OR NEW.next_channel_id < OLD.next_channel_id
-    BEGIN SELECT RAISE(ABORT, 'revision and channel numbers only grow'); END;
-CREATE TRIGGER registry_is_kept BEFORE DELETE ON registry
-    BEGIN SELECT RAISE(ABORT, 'revision and channel numbers only grow'); END;
 
-CREATE TABLE district (
+_TABLES: Final = (
+    """CREATE TABLE registry (
+    one             {integer} PRIMARY KEY CHECK (one = 1),
+    revision        {integer} NOT NULL,
+    next_channel_id {integer} NOT NULL
+){strict}""",
+    "INSERT INTO registry VALUES (1, 0, 1)",
+    """CREATE TABLE district (
     district_id TEXT PRIMARY KEY,
     name        TEXT NOT NULL
-) STRICT;
-CREATE TABLE site (
+){strict}""",
+    """CREATE TABLE site (
     site_id     TEXT PRIMARY KEY,
     district_id TEXT NOT NULL REFERENCES district,
     domain      TEXT NOT NULL,
     name        TEXT NOT NULL,
-    latitude    REAL NOT NULL,
-    longitude   REAL NOT NULL
-) STRICT;
-CREATE TABLE gateway (
+    latitude    {real} NOT NULL,
+    longitude   {real} NOT NULL
+){strict}""",
+    """CREATE TABLE gateway (
     gateway_id  TEXT PRIMARY KEY,
     district_id TEXT NOT NULL REFERENCES district,
     name        TEXT NOT NULL
-) STRICT;
-CREATE TABLE node (
+){strict}""",
+    """CREATE TABLE node (
     node_id     TEXT PRIMARY KEY,
     gateway_id  TEXT NOT NULL REFERENCES gateway,
     bus_id      TEXT NOT NULL,
     site_id     TEXT NOT NULL REFERENCES site,
     model       TEXT NOT NULL,
     state       TEXT NOT NULL,
-    latitude    REAL,
-    longitude   REAL
-) STRICT;
-CREATE TABLE channel (
-    channel_id  INTEGER PRIMARY KEY CHECK (channel_id BETWEEN 1 AND 4294967295),
+    latitude    {real},
+    longitude   {real}
+){strict}""",
+    """CREATE TABLE channel (
+    channel_id  {integer} PRIMARY KEY CHECK (channel_id BETWEEN 1 AND 4294967295),
     node_id     TEXT NOT NULL REFERENCES node,
     quantity    TEXT NOT NULL,
-    is_retired  INTEGER NOT NULL DEFAULT 0,
+    is_retired  {integer} NOT NULL DEFAULT 0,
     UNIQUE (node_id, quantity)
-) STRICT;
-CREATE TRIGGER channel_is_kept BEFORE DELETE ON channel
-    BEGIN SELECT RAISE(ABORT, 'a channel keeps its number for ever'); END;
-CREATE TRIGGER channel_keeps_its_number BEFORE UPDATE OF channel_id, node_id, quantity ON channel
-    BEGIN SELECT RAISE(ABORT, 'a channel keeps its number for ever'); END;
-CREATE TRIGGER channel_is_not_replaced BEFORE INSERT ON channel
-    WHEN EXISTS (SELECT 1 FROM channel WHERE channel_id = NEW.channel_id
-                 OR (node_id = NEW.node_id AND quantity = NEW.quantity))
-    BEGIN SELECT RAISE(ABORT, 'a channel keeps its number for ever'); END;
-CREATE VIEW live_channel AS
+){strict}""",
+    """CREATE VIEW live_channel AS
     SELECT channel_id, node_id, quantity FROM channel JOIN node USING (node_id)
-    WHERE NOT is_retired AND state <> 'retired';
-
-CREATE TABLE condition (
+    WHERE is_retired = 0 AND state <> 'retired'""",
+    """CREATE TABLE condition (
     condition_id TEXT PRIMARY KEY,
-    channel_id   INTEGER NOT NULL REFERENCES channel,
+    channel_id   {integer} NOT NULL REFERENCES channel,
     input        TEXT NOT NULL,
     direction    TEXT NOT NULL,
-    set_point    REAL NOT NULL,
-    deadband     REAL NOT NULL,
-    on_delay_s   REAL NOT NULL,
-    off_delay_s  REAL NOT NULL,
-    priority     INTEGER NOT NULL,
+    set_point    {real} NOT NULL,
+    deadband     {real} NOT NULL,
+    on_delay_s   {real} NOT NULL,
+    off_delay_s  {real} NOT NULL,
+    priority     {integer} NOT NULL,
     colour       TEXT NOT NULL,
     title        TEXT NOT NULL
-) STRICT;
-CREATE INDEX site_of_district ON site (district_id);
-CREATE INDEX gateway_of_district ON gateway (district_id);
-CREATE INDEX node_of_gateway ON node (gateway_id);
-CREATE INDEX node_of_site ON node (site_id);
-CREATE INDEX condition_of_channel ON condition (channel_id);
-
-CREATE TABLE audit (
-    entry_id    INTEGER PRIMARY KEY AUTOINCREMENT,
-    time_ns     INTEGER NOT NULL,
+){strict}""",
+    "CREATE INDEX site_of_district ON site (district_id)",
+    "CREATE INDEX gateway_of_district ON gateway (district_id)",
+    "CREATE INDEX node_of_gateway ON node (gateway_id)",
+    "CREATE INDEX node_of_site ON node (site_id)",
+    "CREATE INDEX condition_of_channel ON condition (channel_id)",
+    """CREATE TABLE audit (
+    entry_id    {counted},
+    time_ns     {integer} NOT NULL,
     "by"        TEXT NOT NULL,
-    revision    INTEGER NOT NULL,
+    revision    {integer} NOT NULL,
     action      TEXT NOT NULL,
     kind        TEXT NOT NULL,
     key         TEXT NOT NULL,
     detail      TEXT NOT NULL
-) STRICT;
-CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
-    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-CREATE TRIGGER audit_is_never_shortened BEFORE DELETE ON audit
-    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-CREATE TRIGGER audit_is_never_replaced BEFORE INSERT ON audit
+){strict}""",
+)
+_SQLITE_TRIGGERS: Final = (
+    """CREATE TRIGGER registry_only_grows BEFORE UPDATE ON registry
+    WHEN NEW.revision < OLD.revision OR NEW.next_channel_id < OLD.next_channel_id
+    BEGIN SELECT RAISE(ABORT, 'revision and channel numbers only grow'); END""",
+    """CREATE TRIGGER registry_is_kept BEFORE DELETE ON registry
+    BEGIN SELECT RAISE(ABORT, 'revision and channel numbers only grow'); END""",
+    """CREATE TRIGGER channel_is_kept BEFORE DELETE ON channel
+    BEGIN SELECT RAISE(ABORT, 'a channel keeps its number for ever'); END""",
+    """CREATE TRIGGER channel_keeps_its_number BEFORE UPDATE OF channel_id, node_id, quantity ON channel
+    BEGIN SELECT RAISE(ABORT, 'a channel keeps its number for ever'); END""",
+    """CREATE TRIGGER channel_is_not_replaced BEFORE INSERT ON channel
+    WHEN EXISTS (SELECT 1 FROM channel WHERE channel_id = NEW.channel_id
+                 OR (node_id = NEW.node_id AND quantity = NEW.quantity))
+    BEGIN SELECT RAISE(ABORT, 'a channel keeps its number for ever'); END""",
+    """CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END""",
+    """CREATE TRIGGER audit_is_never_shortened BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END""",
+    """CREATE TRIGGER audit_is_never_replaced BEFORE INSERT ON audit
     WHEN EXISTS (SELECT 1 FROM audit WHERE entry_id = NEW.entry_id)
-    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
-"""
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END""",
+)
+_POSTGRESQL_TRIGGERS: Final = (
+    """CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION '%', TG_ARGV[0] USING ERRCODE = 'integrity_constraint_violation'; END $$""",
+    """CREATE TRIGGER registry_only_grows BEFORE UPDATE ON registry FOR EACH ROW
+    WHEN (NEW.revision < OLD.revision OR NEW.next_channel_id < OLD.next_channel_id)
+    EXECUTE FUNCTION refuse('revision and channel numbers only grow')""",
+    """CREATE TRIGGER registry_is_kept BEFORE DELETE OR TRUNCATE ON registry
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse('revision and channel numbers only grow')""",
+    """CREATE TRIGGER channel_is_kept BEFORE DELETE OR TRUNCATE ON channel
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse('a channel keeps its number for ever')""",
+    """CREATE TRIGGER channel_keeps_its_number BEFORE UPDATE OF channel_id, node_id, quantity ON channel
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse('a channel keeps its number for ever')""",
+    """CREATE TRIGGER audit_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse('the audit log is append-only')""",
+)
+_TYPES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "sqlite": {
+            "integer": "INTEGER",
+            "real": "REAL",
+            "counted": "INTEGER PRIMARY KEY AUTOINCREMENT",
+            "strict": " STRICT",
+        },
+        "postgresql": {
+            "integer": "BIGINT",
+            "real": "DOUBLE PRECISION",
+            "counted": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+            "strict": "",
+        },
+    }
+)
+_TRIGGERS: Final = {"sqlite": _SQLITE_TRIGGERS, "postgresql": _POSTGRESQL_TRIGGERS}
+
+
+def new_schema(engine: str) -> tuple[str, ...]:
+    """Statements that make an empty store, for `sqlite` or `postgresql`."""
+    return tuple(table.format(**_TYPES[engine]) for table in _TABLES) + _TRIGGERS[engine]
+
 
 UPSERTS: Final[Mapping[Kind, str]] = MappingProxyType(
     {
@@ -157,3 +195,16 @@ SNAPSHOT: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """What processors get: retired nodes by name only, without their channels and conditions."""
+
+REVISION: Final = "SELECT revision FROM registry"
+SET_REVISION: Final = "UPDATE registry SET revision = :revision"
+NEXT_CHANNEL_ID: Final = "SELECT next_channel_id FROM registry"
+SET_NEXT_CHANNEL_ID: Final = "UPDATE registry SET next_channel_id = :next_channel_id"
+NODE: Final = "SELECT * FROM node WHERE node_id = :node_id"
+CHANNELS: Final = "SELECT channel_id, node_id, quantity FROM channel"
+RETIRED_CHANNELS: Final = "SELECT node_id, quantity FROM channel WHERE is_retired = 1"
+AUDIT: Final = "SELECT * FROM audit WHERE entry_id < :before ORDER BY entry_id DESC LIMIT :limit"
+APPEND_AUDIT: Final = (
+    'INSERT INTO audit (time_ns, "by", revision, action, kind, key, detail)'
+    " VALUES (:time_ns, :by, :revision, :action, :kind, :key, :detail)"
+)

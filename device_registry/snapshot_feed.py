@@ -16,7 +16,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from contracts.fleet import LifecycleState, Node
 from device_registry.audit import AuditEntry
-from device_registry.errors import StoreUnavailableError
+from device_registry.errors import RegistryError
 from device_registry.store import Snapshot, Store
 
 LOOK_EVERY_S: Final = 0.5
@@ -33,7 +33,8 @@ class SnapshotFeed:
     def __init__(self, store: Store, now_ns: Callable[[], int]) -> None:
         self._store = store
         self._now_ns = now_ns
-        self._revision = store.read_revision()
+        self._revision = 0
+        self._is_revision_known = False
         self._snapshot: Snapshot | None = None
         self._is_closed = False
         self._condition = asyncio.Condition()
@@ -42,6 +43,7 @@ class SnapshotFeed:
     async def wait_for_snapshot(self, known_revision: int | None, wait_s: float) -> Snapshot | None:
         """The snapshot, as soon as its revision is not the known one; None if it still is after `wait_s`."""
         if known_revision is not None:
+            await self._learn_revision()
             await self._wait_for_change(known_revision, wait_s)
             if self._revision == known_revision:
                 return None
@@ -68,7 +70,7 @@ class SnapshotFeed:
         while not self._is_closed:
             try:
                 await self._publish(await self._run(self._store.read_revision))
-            except StoreUnavailableError as error:
+            except RegistryError as error:
                 _logger.warning("event=store_unavailable error=%r", str(error))
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S), self._condition:
@@ -83,6 +85,12 @@ class SnapshotFeed:
     def close(self) -> None:
         """Lets the running transaction end, then ends the thread."""
         self._thread.shutdown()
+
+    async def _learn_revision(self) -> None:
+        """Once: the store may be away when the service begins."""
+        if not self._is_revision_known:
+            await self._publish(await self._run(self._store.read_revision))
+            self._is_revision_known = True
 
     async def _publish(self, revision: int) -> None:
         async with self._condition:

@@ -1,48 +1,44 @@
-"""The fleet and its audit log in one SQLite file (shell).
+"""The fleet and its audit log in SQLite or PostgreSQL (shell).
 
-`schema` says what stands in it. WAL with synchronous=FULL. The service and `device-registry import` may have the file
-open at the same time; each call below is one transaction. SQLite's passing troubles (full, locked, I/O) are raised as
+`schema` says what stands in it, `database` how durable it is. The service and `device-registry import` may use it at
+the same time; each call below is one transaction. Passing troubles (disk full, locked, PostgreSQL away) are raised as
 StoreUnavailableError after a rollback.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
+import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from pydantic import BaseModel
+from sqlalchemy import Connection, text
 
 from contracts.alarm import ConditionDefinition
 from contracts.errors import ConfigurationError
 from contracts.fleet import Channel, District, Gateway, LifecycleState, Node, Site
 from contracts.identifiers import format_metric_name
+from device_registry import schema
 from device_registry.audit import Action, AuditEntry, Kind
+from device_registry.database import Database, PostgresqlAddress
 from device_registry.errors import StoreUnavailableError, StoreVersionError, UnknownNodeError
 from device_registry.fleet_file import FleetFile
 from device_registry.import_plan import Change, ImportPlan, KnownFleet, format_difference, plan_import
 from device_registry.node_life_cycle import check_transition
-from device_registry.schema import (
-    REMOVALS,
-    RESTORE_CHANNEL,
-    RETIRE_CHANNEL,
-    SCHEMA,
-    SCHEMA_VERSION,
-    SNAPSHOT,
-    UPSERTS,
-)
 
-BUSY_TIMEOUT_S: Final = 5.0
-"""How long a transaction waits for another process (an import, a backup) before it is given up."""
 ROWS_PER_CHUNK: Final = 2_000
 """Records that are made into JSON at once: a few milliseconds, so that the service answers in between."""
+_NEWEST_ENTRY: Final = 2**63 - 1
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
+_compiled = cache(text)
+"""A statement's SQL is looked through for parameters once, not at each execution."""
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +59,37 @@ class Snapshot:
 
 
 class Store:
-    """The owner of the SQLite file in this process.
+    """The SQLite file or PostgreSQL database, for this process.
+
+    For the service (`is_service`) a PostgreSQL that is away is waited for: calls raise StoreUnavailableError until it
+    is there.
 
     Raises:
-        StoreVersionError: the file is of another version.
+        StoreVersionError: it is of another version.
+        StoreHeldError: another service has the database.
         StoreUnavailableError: it cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Path | PostgresqlAddress, *, is_service: bool = False) -> None:
+        self._place = place
+        self._is_prepared = False
+        if isinstance(place, Path):
+            _make_folder(place)
+        self._database = Database(place, is_service=is_service)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(
-                path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            self._create_schema(path)
-        except (OSError, sqlite3.DatabaseError) as error:
-            raise StoreUnavailableError(f"{path}: {error}") from error
+            self._prepare()
+        except StoreUnavailableError as error:
+            if isinstance(place, Path) or not is_service:
+                self.close()
+                raise StoreUnavailableError(f"{place}: {error.cause}") from error
+            _logger.warning("event=store_unavailable store=%s error=%r", place, str(error))
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
-        """Checkpoints the WAL and closes the file."""
-        self._connection.close()
+        """Closes the connection."""
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -108,14 +112,15 @@ class Store:
         Raises:
             ConfigurationError: the file and the registry do not fit: every fault.
         """
-        with self._transaction():
-            before = self._read_revision()
-            plan = plan_import(self._read_known_fleet(), wanted, retire_missing=retire_missing)
+        self._prepare()
+        with self._database.transaction() as connection:
+            before = _read_revision(connection)
+            plan = plan_import(_read_known_fleet(connection), wanted, retire_missing=retire_missing)
             if plan.faults:
                 raise ConfigurationError(source, plan.faults)
             if plan.changes:
-                self._apply(plan, source, by, now_ns, before + 1)
-            return Imported(before, self._read_revision(), plan.changes)
+                _apply(connection, plan, source, by, now_ns, before + 1)
+            return Imported(before, _read_revision(connection), plan.changes)
 
     def change_state(self, node_id: str, wanted: LifecycleState, by: str, now_ns: int) -> tuple[Node, int]:
         """Moves a node on in its life; gives it back with the fleet's revision. The same state again changes nothing.
@@ -124,37 +129,38 @@ class Store:
             UnknownNodeError: no node has this name.
             TransitionRefusedError: the life cycle does not lead there.
         """
-        with self._transaction():
-            before = self._find_node(node_id)
-            revision = self._read_revision()
+        self._prepare()
+        with self._database.transaction() as connection:
+            before = _find_node(connection, node_id)
+            revision = _read_revision(connection)
             if before.state is wanted:
                 return before, revision
             check_transition(node_id, before.state, wanted)
             node = before.model_copy(update={"state": wanted})
             change = Change(Action.CHANGED, Kind.NODE, node_id, node, format_difference(before, node))
-            self._write(change)
-            self._set_revision(revision + 1)
-            self._append_audit([change], by, now_ns, revision + 1)
+            _write(connection, [change])
+            _set_revision(connection, revision + 1)
+            _append_audit(connection, [change], by, now_ns, revision + 1)
             return node, revision + 1
 
     def read_node(self, node_id: str) -> Node:
         """One node, retired or not. Raises UnknownNodeError."""
-        with self._transaction("DEFERRED"):
-            return self._find_node(node_id)
+        self._prepare()
+        with self._database.transaction(is_read_only=True) as connection:
+            return _find_node(connection, node_id)
 
     def read_revision(self) -> int:
         """The fleet's revision; 0 for an empty registry."""
-        with self._transaction("DEFERRED"):
-            return self._read_revision()
+        self._prepare()
+        with self._database.transaction(is_read_only=True) as connection:
+            return _read_revision(connection)
 
     def read_audit(self, limit: int, before_entry: int | None) -> list[AuditEntry]:
         """The newest `limit` entries, newest first; only those before an entry if it is given."""
-        newest = 2**63 - 1 if before_entry is None else before_entry
-        with self._transaction("DEFERRED"):
-            rows = list(
-                self._tables("SELECT * FROM audit WHERE entry_id < ? ORDER BY entry_id DESC LIMIT ?", newest, limit)
-            )
-        return [AuditEntry.model_validate(row) for row in rows]
+        before = _NEWEST_ENTRY if before_entry is None else before_entry
+        self._prepare()
+        with self._database.transaction(is_read_only=True) as connection:
+            return list(_records(connection, AuditEntry, schema.AUDIT, before=before, limit=limit))
 
     def build_snapshot(self) -> Snapshot:
         """The whole fleet as JSON, read in one transaction.
@@ -162,122 +168,129 @@ class Store:
         Written from rows, not from models: 100,000 nodes would be 500,000 objects.
         """
         parts: list[str] = []
-        with self._transaction("DEFERRED"):
-            revision = self._read_revision()
-            for key, sql in SNAPSHOT.items():
-                parts.append(f'"{key}":[{",".join(self._json_chunks(sql))}]')
+        self._prepare()
+        with self._database.transaction(is_read_only=True) as connection:
+            revision = _read_revision(connection)
+            for key, sql in schema.SNAPSHOT.items():
+                parts.append(f'"{key}":[{",".join(_json_chunks(connection, sql))}]')
         body = f'{{"revision":{revision},{",".join(parts)}}}'
         return Snapshot(revision, body.encode())
 
-    def _create_schema(self, path: Path) -> None:
-        with self._transaction():
-            ((found,),) = self._rows("PRAGMA user_version")
+    def _prepare(self) -> None:
+        """Makes the tables that are absent, once, as soon as the database is there."""
+        if self._is_prepared:
+            return
+        kind = self._database.kind
+        with self._database.transaction() as connection:
+            found = _read_version(connection, kind)
+            if found not in {0, schema.SCHEMA_VERSION}:
+                raise StoreVersionError(str(self._place), found, schema.SCHEMA_VERSION)
             if found == 0:
-                for statement in _split_statements(SCHEMA):
-                    self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif found != SCHEMA_VERSION:
-                raise StoreVersionError(str(path), found, SCHEMA_VERSION)
+                for statement in schema.new_schema(kind):
+                    connection.execute(text(statement))
+                _write_version(connection, kind)
+        self._is_prepared = True
 
-    @contextmanager
-    def _transaction(self, mode: str = "IMMEDIATE") -> Iterator[None]:
-        """All or nothing, whatever is raised inside."""
-        try:
-            self._connection.execute(f"BEGIN {mode}")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-        except sqlite3.OperationalError as error:
-            raise StoreUnavailableError(str(error)) from error
 
-    def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, values).fetchall()
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailableError(f"{path}: {error}") from error
 
-    def _tables(self, sql: str, *values: object) -> Iterator[dict[str, Any]]:
-        """Rows with their column names."""
-        cursor = self._connection.execute(sql, values)
-        names = [column[0] for column in cursor.description]
-        return (dict(zip(names, row, strict=True)) for row in cursor)
 
-    def _json_chunks(self, sql: str) -> Iterator[str]:
-        tables = self._tables(sql)
-        while chunk := list(islice(tables, ROWS_PER_CHUNK)):
-            yield json.dumps(chunk, ensure_ascii=False, allow_nan=False, separators=(",", ":"))[1:-1]
+def _read_version(connection: Connection, kind: str) -> int:
+    """0 where there is nothing yet."""
+    if kind == "sqlite":
+        return int(_rows(connection, "PRAGMA user_version")[0][0])
+    connection.execute(text("CREATE TABLE IF NOT EXISTS registry_schema (version BIGINT NOT NULL)"))
+    rows = _rows(connection, "SELECT version FROM registry_schema")
+    return int(rows[0][0]) if rows else 0
 
-    def _read_revision(self) -> int:
-        ((revision,),) = self._rows("SELECT revision FROM registry")
-        return int(revision)
 
-    def _set_revision(self, revision: int) -> None:
-        self._connection.execute("UPDATE registry SET revision = ?", (revision,))
+def _write_version(connection: Connection, kind: str) -> None:
+    if kind == "sqlite":
+        connection.execute(text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
+    else:
+        connection.execute(text("INSERT INTO registry_schema VALUES (:version)"), {"version": schema.SCHEMA_VERSION})
 
-    def _find_node(self, node_id: str) -> Node:
-        rows = list(self._tables("SELECT * FROM node WHERE node_id = ?", node_id))
-        if not rows:
-            raise UnknownNodeError(node_id)
-        return Node.model_validate(rows[0])
 
-    def _read_known_fleet(self) -> KnownFleet:
-        ((next_channel_id,),) = self._rows("SELECT next_channel_id FROM registry")
-        channels = self._records(Channel, "SELECT channel_id, node_id, quantity FROM channel")
-        retired = self._rows("SELECT node_id, quantity FROM channel WHERE is_retired")
-        return KnownFleet(
-            districts={row.district_id: row for row in self._records(District, "SELECT * FROM district")},
-            sites={row.site_id: row for row in self._records(Site, "SELECT * FROM site")},
-            gateways={row.gateway_id: row for row in self._records(Gateway, "SELECT * FROM gateway")},
-            nodes={row.node_id: row for row in self._records(Node, "SELECT * FROM node")},
-            channels={format_metric_name(row.node_id, row.quantity): row for row in channels},
-            retired_channels=frozenset(format_metric_name(*row) for row in retired),
-            conditions={row.condition_id: row for row in self._records(ConditionDefinition, "SELECT * FROM condition")},
-            next_channel_id=next_channel_id,
-        )
+def _rows(connection: Connection, sql: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in connection.execute(_compiled(sql))]
 
-    def _records(self, model: type[RecordT], sql: str) -> Iterator[RecordT]:
-        return (model.model_validate(row) for row in self._tables(sql))
 
-    def _apply(self, plan: ImportPlan, source: str, by: str, now_ns: int, revision: int) -> None:
-        for change in plan.changes:
-            self._write(change)
-        self._connection.execute("UPDATE registry SET next_channel_id = ?", (plan.next_channel_id,))
-        self._set_revision(revision)
-        self._append_audit(plan.changes, by, now_ns, revision)
-        self._connection.execute(
-            "INSERT INTO audit VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
-            (now_ns, by, revision, Action.IMPORTED.value, Kind.FLEET.value, source, f"{len(plan.changes)} changes"),
-        )
+def _records(connection: Connection, model: type[RecordT], sql: str, **values: object) -> Iterator[RecordT]:
+    for row in connection.execute(_compiled(sql), values).mappings():
+        yield model.model_validate(dict(row))
 
-    def _write(self, change: Change) -> None:
-        self._connection.execute(_statement_of(change), change.record.model_dump(mode="json"))
 
-    def _append_audit(self, changes: Iterable[Change], by: str, now_ns: int, revision: int) -> None:
-        self._connection.executemany(
-            "INSERT INTO audit VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (now_ns, by, revision, change.action.value, change.kind.value, change.key, change.detail)
-                for change in changes
-            ),
-        )
+def _json_chunks(connection: Connection, sql: str) -> Iterator[str]:
+    found = connection.execute(_compiled(sql), execution_options={"stream_results": True})
+    for rows in found.mappings().partitions(ROWS_PER_CHUNK):
+        chunk = [dict(row) for row in rows]
+        yield json.dumps(chunk, ensure_ascii=False, allow_nan=False, separators=(",", ":"))[1:-1]
+
+
+def _read_revision(connection: Connection) -> int:
+    return int(_rows(connection, schema.REVISION)[0][0])
+
+
+def _set_revision(connection: Connection, revision: int) -> None:
+    connection.execute(_compiled(schema.SET_REVISION), {"revision": revision})
+
+
+def _find_node(connection: Connection, node_id: str) -> Node:
+    nodes = list(_records(connection, Node, schema.NODE, node_id=node_id))
+    if not nodes:
+        raise UnknownNodeError(node_id)
+    return nodes[0]
+
+
+def _read_known_fleet(connection: Connection) -> KnownFleet:
+    channels = _records(connection, Channel, schema.CHANNELS)
+    conditions = _records(connection, ConditionDefinition, "SELECT * FROM condition")
+    return KnownFleet(
+        districts={row.district_id: row for row in _records(connection, District, "SELECT * FROM district")},
+        sites={row.site_id: row for row in _records(connection, Site, "SELECT * FROM site")},
+        gateways={row.gateway_id: row for row in _records(connection, Gateway, "SELECT * FROM gateway")},
+        nodes={row.node_id: row for row in _records(connection, Node, "SELECT * FROM node")},
+        channels={format_metric_name(row.node_id, row.quantity): row for row in channels},
+        retired_channels=frozenset(format_metric_name(*row) for row in _rows(connection, schema.RETIRED_CHANNELS)),
+        conditions={row.condition_id: row for row in conditions},
+        next_channel_id=_rows(connection, schema.NEXT_CHANNEL_ID)[0][0],
+    )
+
+
+def _apply(connection: Connection, plan: ImportPlan, source: str, by: str, now_ns: int, revision: int) -> None:
+    _write(connection, plan.changes)
+    connection.execute(_compiled(schema.SET_NEXT_CHANNEL_ID), {"next_channel_id": plan.next_channel_id})
+    _set_revision(connection, revision)
+    _append_audit(connection, plan.changes, by, now_ns, revision)
+    whole = _audit_row(Action.IMPORTED, Kind.FLEET, source, f"{len(plan.changes)} changes")
+    connection.execute(_compiled(schema.APPEND_AUDIT), whole | {"time_ns": now_ns, "by": by, "revision": revision})
+
+
+def _write(connection: Connection, changes: Iterable[Change]) -> None:
+    """In their order; those of one kind that follow one another in one go."""
+    for statement, alike in groupby(changes, key=_statement_of):
+        connection.execute(_compiled(statement), [change.record.model_dump(mode="json") for change in alike])
+
+
+def _append_audit(connection: Connection, changes: Iterable[Change], by: str, now_ns: int, revision: int) -> None:
+    stamp = {"time_ns": now_ns, "by": by, "revision": revision}
+    rows = [_audit_row(change.action, change.kind, change.key, change.detail) | stamp for change in changes]
+    connection.execute(_compiled(schema.APPEND_AUDIT), rows)
+
+
+def _audit_row(action: Action, kind: Kind, key: str, detail: str) -> dict[str, object]:
+    return {"action": action.value, "kind": kind.value, "key": key, "detail": detail}
 
 
 def _statement_of(change: Change) -> str:
     if change.action is Action.REMOVED:
-        return REMOVALS[change.kind]
+        return schema.REMOVALS[change.kind]
     if change.kind is Kind.CHANNEL and change.action is Action.RETIRED:
-        return RETIRE_CHANNEL
+        return schema.RETIRE_CHANNEL
     if change.action is Action.RESTORED:
-        return RESTORE_CHANNEL
-    return UPSERTS[change.kind]
-
-
-def _split_statements(script: str) -> Iterator[str]:
-    """One statement at a time: `executescript` would commit the transaction that it runs in."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+        return schema.RESTORE_CHANNEL
+    return schema.UPSERTS[change.kind]

@@ -1,4 +1,4 @@
-"""`city-simulator`: field devices of a city that does not exist, faults in them, and ledgers of what they told."""
+"""`city-simulator`: field devices of a city that does not exist, faults in them, load, and ledgers of what was told."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from simulators.configuration import FieldSettings, parse_configuration
 from simulators.demo_city import DemoOptions, build_demo
 from simulators.errors import SimulatorError
 from simulators.field import JsonObject
+from simulators.load_cli import add_load_words
 from simulators.read_instruments import read_instruments
 from simulators.run_field import run_field
 from simulators.scenario import FaultKind
@@ -55,6 +56,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_orders(commands)
     _add_demo(commands)
     _add_ledger(commands)
+    add_load_words(commands)
     return parser
 
 

@@ -38,6 +38,7 @@ from stream_processor.store_columns import Commit
 
 _log = logging.getLogger("stream_processor.job")
 
+STALE_LOOK_S = 1.0
 COMMIT_RETRY_FIRST_S = 0.2
 COMMIT_RETRY_MAX_S = 10.0
 
@@ -47,6 +48,8 @@ class JobCounters:
     """What the job has done, for health."""
 
     duplicate_batches_total: int = 0
+    duplicate_observations_total: int = 0
+    """Of edge nodes without batch identity: same channel, same time, same value."""
     unscored_batches_total: int = 0
     """Stored without score and conditions, because the pipeline failed on them: a defect of ours."""
 
@@ -102,10 +105,15 @@ class Job:
     async def run(self) -> None:
         """Commits until cancelled; a commit that has begun is ended first."""
         while True:
-            effects = await self._channel.gather(self._settings.commit_interval_s, self._settings.commit_rows)
+            await self._channel.wait(STALE_LOOK_S)
             if self._pending_fleet is not None:
                 self._apply_fleet(self._pending_fleet)
                 self._pending_fleet = None
+            if self._channel.is_empty:
+                self._tell_stale(time.time_ns())
+                continue
+            effects = await self._channel.gather(self._settings.commit_interval_s, self._settings.commit_rows)
+            taken_ns, is_all = time.time_ns(), self._channel.is_empty
             plan = plan_commit(effects, self.ledger)
             commit = asyncio.create_task(self._commit(plan))
             try:
@@ -113,6 +121,8 @@ class Job:
             except asyncio.CancelledError:
                 await commit
                 raise
+            if is_all:  # what still waits must not be called stale
+                self._tell_stale(taken_ns)
 
     async def save_snapshot(self) -> None:
         """Keeps the detectors' state if it has learnt anything since the last time."""
@@ -127,10 +137,10 @@ class Job:
         if plan.needs_commit:
             records = plan.records or [_empty_record()]
             scored = await asyncio.to_thread(self._score, records)
-            record = concatenate(records)
-            commit = Commit(record, scored, plan.batches, plan.quarantined, plan.lost_batches)
+            commit = Commit(scored.record, scored, plan.batches, plan.quarantined, plan.lost_batches)
             await self._commit_until_done(commit)
-            self.latest.take(record, scored)
+            self.latest.take(scored.record, scored)
+            self.counters.duplicate_observations_total += scored.duplicates
             if scored.events:
                 self._on_events()
         self._after_commit(plan)
@@ -177,8 +187,19 @@ class Job:
         for channels in plan.lost_channels:
             rows = rows_of(channels.channel_ids, self.pipeline.channels.row_of_channel)
             self.latest.take_lost(rows, channels.reason, channels.time_ns)
+            self.pipeline.take_lost(channels)
         self.counters.duplicate_batches_total += len(plan.duplicates)
         self.latest_changed.notify()
+
+    def _tell_stale(self, now_ns: int) -> None:
+        """Channels that were silent for too long; all that was received before `now_ns` has been committed."""
+        silent = self.pipeline.find_stale(now_ns)
+        for channels in silent:
+            rows = rows_of(channels.channel_ids, self.pipeline.channels.row_of_channel)
+            self.latest.take_lost(rows, channels.reason, channels.time_ns)
+            _log.info("channels_stale gateway=%s channels=%s", channels.gateway_id, channels.channel_ids[:10])
+        if silent:
+            self.latest_changed.notify()
 
     def _acknowledgements(self, plan: CommitPlan) -> list[CommandDue]:
         gateways = {edge_node.gateway_id: edge_node for edge_node in self._session.edge_nodes.values()}

@@ -21,7 +21,6 @@ from contracts.configuration import Settings, parse_settings
 from contracts.errors import ConfigurationError, Fault, PayloadError
 from stream_processor.configuration import StreamProcessorSettings, with_absolute_paths
 from stream_processor.decode_text import decode_message, parse_hex
-from stream_processor.embedded import run_embedded
 from stream_processor.errors import StoreError
 
 EXIT_BAD_MESSAGE = 1
@@ -63,6 +62,8 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if not isinstance(settings, StreamProcessorSettings):
         sys.exit(_module_of(role).run(settings))
+    from stream_processor.embedded import run_embedded  # noqa: PLC0415  # brings DuckDB, which no other role needs
+
     try:
         asyncio.run(run_embedded(settings))
     except StoreError as error:

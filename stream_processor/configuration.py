@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contracts.configuration import Settings
 from contracts.identifiers import Identifier
@@ -20,11 +20,37 @@ class MqttSettings(Settings):
     protocol: Literal["5", "3.1.1"] = "5"
     username: str | None = None
     password_file: Path | None = None
+    ca_file: Path | None = None
+    """TLS: certificates (PEM) of whom the broker's is trusted from. None: no TLS."""
+    certificate_file: Path | None = None
+    """TLS: our own certificate (PEM), if the broker wants one."""
+    key_file: Path | None = None
+    """TLS: the key to it."""
     host_id: Identifier = "citysense"
-    """Sparkplug host id: agents name it as their primary host."""
+    """Sparkplug host id: agents name it as their primary host. Each bridge has its own, see `mqtt_to_channel`."""
+    districts: tuple[Identifier, ...] = ()
+    """Districts (Sparkplug groups) that we hear. None: all."""
     keepalive_s: int = Field(default=10, ge=2, le=3_600)
     reorder_timeout_s: float = Field(default=2.0, ge=0.0, le=60.0)
     """How long a message that is missing by `seq` is waited for before its edge node is asked for a rebirth."""
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if self.certificate_file is not None and self.ca_file is None:
+            raise ValueError("certificate_file is of no use without ca_file")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together")
+        return self
+
+    def anchored(self, folder: Path) -> MqttSettings:
+        """With its relative paths made relative to `folder`."""
+        names = ("password_file", "ca_file", "certificate_file", "key_file")
+        paths = {name: folder / path for name in names if (path := getattr(self, name)) is not None}
+        return self.model_copy(update=paths)
+
+    def hears(self, district_id: str) -> bool:
+        """Whether this district is one of ours."""
+        return not self.districts or district_id in self.districts
 
 
 class StoreSettings(Settings):
@@ -51,6 +77,10 @@ class UpstreamSettings(Settings):
     token_file: Path
     """Holds the bearer token."""
 
+    def anchored(self, folder: Path) -> UpstreamSettings:
+        """With its relative paths made relative to `folder`."""
+        return self.model_copy(update={"token_file": folder / self.token_file})
+
 
 class StreamProcessorSettings(Settings):
     """The whole file."""
@@ -66,18 +96,11 @@ class StreamProcessorSettings(Settings):
 
 def with_absolute_paths(settings: StreamProcessorSettings, folder: Path) -> StreamProcessorSettings:
     """Relative paths of a configuration are relative to its file's folder."""
-    password_file = settings.mqtt.password_file
     return settings.model_copy(
         update={
-            "mqtt": settings.mqtt.model_copy(
-                update={"password_file": None if password_file is None else folder / password_file}
-            ),
+            "mqtt": settings.mqtt.anchored(folder),
             "store": settings.store.model_copy(update={"directory": folder / settings.store.directory}),
-            "registry": _anchored(settings.registry, folder),
-            "alarm_service": _anchored(settings.alarm_service, folder),
+            "registry": settings.registry.anchored(folder),
+            "alarm_service": settings.alarm_service.anchored(folder),
         }
     )
-
-
-def _anchored(upstream: UpstreamSettings, folder: Path) -> UpstreamSettings:
-    return upstream.model_copy(update={"token_file": folder / upstream.token_file})

@@ -55,7 +55,8 @@ CREATE TABLE IF NOT EXISTS store_version (version INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS observation (
     commit_seq BIGINT NOT NULL, channel_id UINTEGER NOT NULL, phenomenon_ns BIGINT NOT NULL,
     received_ns BIGINT NOT NULL, value DOUBLE, reason UTINYINT NOT NULL, score_ewma_z DOUBLE,
-    is_late BOOLEAN NOT NULL, gateway_id VARCHAR, epoch UBIGINT, batch UBIGINT);
+    is_late BOOLEAN NOT NULL, gateway_id VARCHAR, epoch UBIGINT, batch UBIGINT, event_ns BIGINT);
+ALTER TABLE observation ADD COLUMN IF NOT EXISTS event_ns BIGINT; -- NULL in rows from before it: the phenomenon time
 CREATE TABLE IF NOT EXISTS stored_batch (gateway_id VARCHAR, epoch UBIGINT, first_batch UBIGINT, last_batch UBIGINT);
 CREATE TABLE IF NOT EXISTS lost_batch (gateway_id VARCHAR, epoch UBIGINT, first_batch UBIGINT, last_batch UBIGINT);
 CREATE TABLE IF NOT EXISTS quarantine (

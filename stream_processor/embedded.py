@@ -7,15 +7,12 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
-
-import uvicorn
-from fastapi import FastAPI
 
 from contracts.fleet import FleetSnapshot
 from contracts.observation import NANOSECONDS_PER_SECOND
-from contracts.query import GatewayHealth, PipelineHealth
+from contracts.query import GatewayHealth, PipelineHealth, QuarantinePage, Trend
 from contracts.ranges import RangeSet
 from stream_processor.bounded_channel import BoundedChannel
 from stream_processor.channel_to_store import Job
@@ -30,12 +27,12 @@ from stream_processor.mqtt_to_channel import Bridge
 from stream_processor.outbox_to_alarm_service import Outbox
 from stream_processor.parquet_export import ParquetExport
 from stream_processor.registry_to_fleet import FleetSource
+from stream_processor.serve_http import serving
 from stream_processor.upstream_client import UpstreamClient
 
 _log = logging.getLogger("stream_processor.embedded")
 
 GAP_LOOK_S = 10.0
-SHUTDOWN_S = 1
 NANOSECONDS_PER_HOUR = 3_600 * 1_000_000_000
 
 
@@ -54,6 +51,11 @@ class EmbeddedEngine:
         self.job = Job(settings.store, store, self.session, self.channel, self.bridge, outbox.wake)
         self.is_stopping = False
 
+    def stop_polls(self) -> None:
+        """Whoever waits for news is answered now."""
+        self.is_stopping = True
+        self.job.latest_changed.notify()
+
     def health(self) -> PipelineHealth:
         """What `GET /v1/health` answers. Blocks on the store."""
         counters = self.job.counters
@@ -61,6 +63,7 @@ class EmbeddedEngine:
             is_broker_connected=self.bridge.is_connected,
             stored_observations_total=self.store.stored_total,
             duplicate_batches_total=counters.duplicate_batches_total,
+            duplicate_observations_total=counters.duplicate_observations_total,
             quarantined_total=self.store.count_quarantine(),
             unscored_batches_total=counters.unscored_batches_total,
             shed_batches_total=self.channel.shed_batches_total,
@@ -132,7 +135,7 @@ async def run_embedded(settings: StreamProcessorSettings) -> None:
         engine = EmbeddedEngine(settings, fleet, store, outbox)
         await asyncio.to_thread(engine.job.restore, fleet)
         api = build_api(_read_model(engine), settings.principal)
-        await stack.enter_async_context(_serving(api, settings, engine))
+        await stack.enter_async_context(serving(api, settings.http, engine.stop_polls))
         parts: list[Coroutine[Any, Any, None]] = [
             engine.job.run(),
             engine.bridge.run(),
@@ -142,52 +145,31 @@ async def run_embedded(settings: StreamProcessorSettings) -> None:
             engine.export_parquet(),
         ]
         await _run_parts(parts, stopped)
-        engine.is_stopping = True
-        engine.job.latest_changed.notify()
+        engine.stop_polls()
         await engine.job.save_snapshot()
 
 
 def _read_model(engine: EmbeddedEngine) -> ReadModel:
+    store = engine.store
+
+    async def trend(channel_id: int, from_ns: int, to_ns: int, bucket_ns: int) -> Trend:
+        return await asyncio.to_thread(store.trend, channel_id, from_ns, to_ns, bucket_ns)
+
+    async def quarantine() -> QuarantinePage:
+        return await asyncio.to_thread(store.quarantine_page)
+
+    async def health() -> PipelineHealth:
+        return await asyncio.to_thread(engine.health)
+
     return ReadModel(
-        store=engine.store,
         latest=engine.job.latest,
         latest_changed=engine.job.latest_changed,
-        ledger=engine.job.ledger,
-        health=engine.health,
+        trend=trend,
+        completeness=lambda: list(engine.job.ledger.rows()),
+        quarantine=quarantine,
+        health=health,
         is_stopping=lambda: engine.is_stopping,
     )
-
-
-class _QuietServer(uvicorn.Server):
-    """A server that leaves SIGTERM and SIGINT to us."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@contextlib.asynccontextmanager
-async def _serving(api: FastAPI, settings: StreamProcessorSettings, engine: EmbeddedEngine) -> AsyncIterator[None]:
-    """The read API beside the rest, in the same loop; our signal handlers stay."""
-    server = _QuietServer(
-        uvicorn.Config(
-            api,
-            host=settings.http.host,
-            port=settings.http.port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=SHUTDOWN_S,
-        )
-    )
-    task = asyncio.create_task(server.serve(), name="http")
-    try:
-        yield
-    finally:
-        engine.is_stopping = True
-        engine.job.latest_changed.notify()
-        server.should_exit = True
-        await task
 
 
 async def _run_parts(parts: list[Coroutine[Any, Any, None]], stopped: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ StreamProcessorError
 │   ├── StoreBusyError   transient: disk full, lock held; waiting may help
 │   └── StoreCorruptError  permanent: the file is not what it should be
 ├── MessageRefusedError  permanent: Kafka will never take this message
+├── TopicMismatchError   permanent: Kafka's topics are not as the configuration says
 └── UpstreamError        registry or alarm service did not do what was asked
     ├── UpstreamUnavailableError  transient: not reachable, 5xx, 429
     └── UpstreamRefusedError      permanent: 4xx; the same request fails again
@@ -31,6 +32,10 @@ class StoreCorruptError(StoreError):
 
 class MessageRefusedError(StreamProcessorError):
     """Permanent: Kafka will never take this message (too large)."""
+
+
+class TopicMismatchError(StreamProcessorError):
+    """Permanent: Kafka's topics have another number of partitions than the configuration says."""
 
 
 class UpstreamError(StreamProcessorError):

@@ -7,6 +7,7 @@ from typing import Final
 
 from contracts.fleet import Channel, FleetSnapshot, LifecycleState, Node, Site
 from contracts.identifiers import parse_metric_name
+from contracts.kafka_topic import partition_of
 from contracts.quantity import QUANTITIES, Quantity
 
 
@@ -36,6 +37,31 @@ RETIRED_NODE: Final = "retired_node"
 NOT_A_CHANNEL_NAME: Final = "not_a_channel_name"
 
 
+def restrict_fleet(fleet: FleetSnapshot, partition: int, partitions: int) -> FleetSnapshot:
+    """The part of a fleet that one partition of Kafka carries: its gateways and all that hangs on them.
+
+    Districts and sites stay if a gateway, a node needs them. The revision is the whole fleet's.
+    """
+    gateways = [row for row in fleet.gateways if partition_of(row.gateway_id, partitions) == partition]
+    gateway_ids = {row.gateway_id for row in gateways}
+    nodes = [row for row in fleet.nodes if row.gateway_id in gateway_ids]
+    node_ids, site_ids = {row.node_id for row in nodes}, {row.site_id for row in nodes}
+    channels = [row for row in fleet.channels if row.node_id in node_ids]
+    channel_ids = {row.channel_id for row in channels}
+    sites = [row for row in fleet.sites if row.site_id in site_ids]
+    district_ids = {row.district_id for row in gateways} | {row.district_id for row in sites}
+    # Every reference was checked in the whole fleet, so a part that is closed under them needs no second check.
+    return FleetSnapshot.model_construct(
+        revision=fleet.revision,
+        districts=[row for row in fleet.districts if row.district_id in district_ids],
+        sites=sites,
+        gateways=gateways,
+        nodes=nodes,
+        channels=channels,
+        conditions=[row for row in fleet.conditions if row.channel_id in channel_ids],
+    )
+
+
 class FleetIndex:
     """Look-ups in one fleet snapshot. Never changed: a new revision is a new index."""
 
@@ -47,11 +73,13 @@ class FleetIndex:
         self._nodes = {node.node_id: node for node in fleet.nodes}
         self.contexts: dict[int, ChannelContext] = {}
         self._channels: dict[tuple[str, str], ChannelContext] = {}
+        self._of_gateway: dict[str, list[ChannelContext]] = {}
         for channel in fleet.channels:
             node = self._nodes[channel.node_id]
             context = ChannelContext(channel, node, sites[node.site_id], QUANTITIES[channel.quantity])
             self.contexts[channel.channel_id] = context
             self._channels[channel.node_id, channel.quantity] = context
+            self._of_gateway.setdefault(node.gateway_id, []).append(context)
 
     def knows_gateway(self, district_id: str, gateway_id: str) -> bool:
         """Whether this gateway is in this district."""
@@ -80,8 +108,5 @@ class FleetIndex:
 
     def channels_of(self, gateway_id: str, bus_id: str | None = None) -> list[int]:
         """Channel ids of a gateway, or of one of its buses."""
-        return [
-            channel_id
-            for channel_id, context in self.contexts.items()
-            if context.node.gateway_id == gateway_id and bus_id in (None, context.node.bus_id)
-        ]
+        contexts = self._of_gateway.get(gateway_id, ())
+        return [context.channel.channel_id for context in contexts if bus_id in (None, context.node.bus_id)]

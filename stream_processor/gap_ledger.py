@@ -18,6 +18,9 @@ from contracts.uplink import BatchIdentity
 FIRST_BATCH: Final = 1
 """The first batch number of an epoch."""
 
+LedgerRow = tuple[str, int, int, list[int], list[int]]
+"""gateway_id, epoch, highest batch, stored ranges and lost ranges as from, to, from, to, …"""
+
 
 @dataclass(slots=True)
 class EpochLedger:
@@ -30,25 +33,37 @@ class EpochLedger:
 
     def missing(self) -> list[tuple[int, int]]:
         """Ranges that were sent and are neither stored nor lost."""
-        known = RangeSet([*self.stored, *self.lost])
-        return known.missing(FIRST_BATCH, self.highest) if self.highest >= FIRST_BATCH else []
+        if self.highest < FIRST_BATCH or self.stored.covers(FIRST_BATCH, self.highest):
+            return []
+        return RangeSet([*self.stored, *self.lost]).missing(FIRST_BATCH, self.highest)
 
 
 class GapLedger:
     """All gateways and epochs. The store keeps what `record_stored` and `record_lost` are told, and tells it again."""
 
     def __init__(self) -> None:
-        self._epochs: dict[tuple[str, int], EpochLedger] = {}
+        self._epochs: dict[str, dict[int, EpochLedger]] = {}
+        """gateway_id → epoch."""
 
     def is_stored(self, identity: BatchIdentity) -> bool:
         """Whether the batch is durably stored: a second arrival is a duplicate, to be acknowledged again."""
-        ledger = self._epochs.get((identity.gateway_id, identity.epoch))
+        ledger = self._epochs.get(identity.gateway_id, {}).get(identity.epoch)
         return ledger is not None and identity.batch in ledger.stored
 
     def record_seen(self, identity: BatchIdentity) -> None:
         """A batch has arrived."""
         ledger = self._ledger(identity.gateway_id, identity.epoch)
         ledger.highest = max(ledger.highest, identity.batch)
+
+    def record_new(self, identity: BatchIdentity) -> bool:
+        """A batch is stored if it was not before: `is_stored` and `record_stored` in one. False: it is a duplicate."""
+        gateway_id, epoch, batch = identity
+        ledger = self._ledger(gateway_id, epoch)
+        if batch in ledger.stored:
+            return False
+        ledger.stored.add(batch)
+        ledger.highest = max(ledger.highest, batch)
+        return True
 
     def record_stored(self, gateway_id: str, epoch: int, first: int, last: int) -> None:
         """Batches are durably stored."""
@@ -65,16 +80,17 @@ class GapLedger:
 
     def missing(self, gateway_id: str) -> Mapping[int, list[tuple[int, int]]]:
         """Missing ranges of a gateway by epoch; epochs without any are left out."""
-        gaps = {
-            epoch: ledger.missing()
-            for (ledger_gateway_id, epoch), ledger in self._epochs.items()
-            if ledger_gateway_id == gateway_id
-        }
+        gaps = {epoch: ledger.missing() for epoch, ledger in self._epochs.get(gateway_id, {}).items()}
         return MappingProxyType({epoch: ranges for epoch, ranges in gaps.items() if ranges})
 
     def rows(self) -> Iterable[CompletenessRow]:
         """The whole ledger for people and pages."""
-        for (gateway_id, epoch), ledger in sorted(self._epochs.items()):
+        for gateway_id in sorted(self._epochs):
+            yield from self.rows_of(gateway_id)
+
+    def rows_of(self, gateway_id: str) -> Iterable[CompletenessRow]:
+        """What is known of one gateway, epoch by epoch."""
+        for epoch, ledger in sorted(self._epochs.get(gateway_id, {}).items()):
             yield CompletenessRow(
                 gateway_id=gateway_id,
                 epoch=epoch,
@@ -84,5 +100,23 @@ class GapLedger:
                 lost_ranges=list(ledger.lost),
             )
 
+    def export(self) -> list[LedgerRow]:
+        """All that is known; `restore` takes it."""
+        return [
+            (gateway_id, epoch, ledger.highest, ledger.stored.flatten(), ledger.lost.flatten())
+            for gateway_id, epochs in self._epochs.items()
+            for epoch, ledger in epochs.items()
+        ]
+
+    def restore(self, rows: Iterable[LedgerRow]) -> None:
+        """Takes what `export` gave. Raises PayloadError if ranges are none."""
+        for gateway_id, epoch, highest, stored, lost in rows:
+            ledger = EpochLedger(RangeSet.from_flat(stored), RangeSet.from_flat(lost), highest)
+            self._epochs.setdefault(gateway_id, {})[epoch] = ledger
+
     def _ledger(self, gateway_id: str, epoch: int) -> EpochLedger:
-        return self._epochs.setdefault((gateway_id, epoch), EpochLedger())
+        epochs = self._epochs.setdefault(gateway_id, {})
+        ledger = epochs.get(epoch)
+        if ledger is None:
+            ledger = epochs[epoch] = EpochLedger()
+        return ledger

@@ -24,16 +24,21 @@ class GapRequests:
     """Remembers since when which epoch of which gateway has gaps."""
 
     def __init__(self) -> None:
-        self._gaps: dict[tuple[str, int], _Gap] = {}
+        self._gaps: dict[str, dict[int, _Gap]] = {}
+        """gateway_id → epoch."""
 
     def due(self, gateway_id: str, ledger: GapLedger, now_ns: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
         """Gives (epoch, missing ranges) that should be asked for now."""
         missing = ledger.missing(gateway_id)
-        closed = [key for key in self._gaps if key[0] == gateway_id and key[1] not in missing]
-        for key in closed:
-            del self._gaps[key]
+        if not missing:
+            self._gaps.pop(gateway_id, None)
+            return
+        known = self._gaps.get(gateway_id, {})
+        gaps = self._gaps[gateway_id] = {
+            epoch: known.get(epoch) or _Gap(now_ns + FIRST_REQUEST_NS, FIRST_REQUEST_NS) for epoch in missing
+        }
         for epoch, ranges in missing.items():
-            gap = self._gaps.setdefault((gateway_id, epoch), _Gap(now_ns + FIRST_REQUEST_NS, FIRST_REQUEST_NS))
+            gap = gaps[epoch]
             if now_ns >= gap.due_ns:
                 gap.back_off_ns = min(2 * gap.back_off_ns, BACK_OFF_MAX_NS)
                 gap.due_ns = now_ns + gap.back_off_ns

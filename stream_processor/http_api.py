@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.responses import JSONResponse
 
 from contracts.access import Permission, Principal
 from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.query import CompletenessRow, LatestPage, PipelineHealth, QuarantinePage, Trend
 from contracts.service import BearerGuard
 from stream_processor.change_signal import ChangeSignal
-from stream_processor.duckdb_store import DuckdbStore
-from stream_processor.gap_ledger import GapLedger
+from stream_processor.errors import StoreBusyError
 from stream_processor.latest_table import LatestTable
 
 LONG_POLL_MAX_S = 30.0
@@ -27,16 +27,24 @@ WaitS = Annotated[float, Query(ge=0.0, le=LONG_POLL_MAX_S)]
 TimeNsQuery = Annotated[int | None, Query(ge=0, le=INT64_MAX)]
 
 
+def _always_ready() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ReadModel:
-    """What the API shows."""
+    """What the API shows, of either engine. A question that cannot be answered now raises StoreBusyError."""
 
-    store: DuckdbStore
     latest: LatestTable
     latest_changed: ChangeSignal
-    ledger: GapLedger
-    health: Callable[[], PipelineHealth]
+    trend: Callable[[int, int, int, int], Awaitable[Trend]]
+    """(channel_id, from_ns, to_ns, bucket_ns)."""
+    completeness: Callable[[], list[CompletenessRow]]
+    quarantine: Callable[[], Awaitable[QuarantinePage]]
+    health: Callable[[], Awaitable[PipelineHealth]]
     is_stopping: Callable[[], bool]
+    not_ready_because: Callable[[], str | None] = _always_ready
+    """Why what is kept in memory is not complete yet: then nothing of it is shown."""
 
 
 def build_api(model: ReadModel, principals: tuple[Principal, ...]) -> FastAPI:
@@ -44,12 +52,17 @@ def build_api(model: ReadModel, principals: tuple[Principal, ...]) -> FastAPI:
     api = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     api.add_middleware(BearerGuard, principals=principals)
     reader = [Depends(_check_reader)]
+    complete = [*reader, Depends(partial(_check_ready, model))]
+
+    @api.exception_handler(StoreBusyError)
+    async def busy(_request: Request, error: StoreBusyError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 503)
 
     @api.get("/healthz")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @api.get("/v1/latest", dependencies=reader)
+    @api.get("/v1/latest", dependencies=complete)
     async def latest(changed_after: Annotated[int, Query(ge=0)] = 0, wait_s: WaitS = 0.0) -> LatestPage:
         # A client of an earlier process knows a revision that is not ours: it gets everything.
         known = changed_after if changed_after <= model.latest.revision else 0
@@ -68,21 +81,27 @@ def build_api(model: ReadModel, principals: tuple[Principal, ...]) -> FastAPI:
         if since_ns >= until_ns:
             raise HTTPException(422, f"from_ns {since_ns} is not before to_ns {until_ns}")
         bucket_ns = max(1, -(-(until_ns - since_ns) // buckets))
-        return await asyncio.to_thread(model.store.trend, channel_id, since_ns, until_ns, bucket_ns)
+        return await model.trend(channel_id, since_ns, until_ns, bucket_ns)
 
-    @api.get("/v1/completeness", dependencies=reader)
+    @api.get("/v1/completeness", dependencies=complete)
     async def completeness() -> list[CompletenessRow]:
-        return list(model.ledger.rows())
+        return model.completeness()
 
-    @api.get("/v1/quarantine", dependencies=reader)
+    @api.get("/v1/quarantine", dependencies=complete)
     async def quarantine() -> QuarantinePage:
-        return await asyncio.to_thread(model.store.quarantine_page)
+        return await model.quarantine()
 
-    @api.get("/v1/health", dependencies=reader)
+    @api.get("/v1/health", dependencies=complete)
     async def health() -> PipelineHealth:
-        return await asyncio.to_thread(model.health)
+        return await model.health()
 
     return api
+
+
+def _check_ready(model: ReadModel) -> None:
+    reason = model.not_ready_because()
+    if reason is not None:
+        raise HTTPException(503, reason)
 
 
 def _check_reader(request: Request) -> None:

@@ -1,8 +1,8 @@
 """The InfluxDB sink (shell): writes bodies through influxdb-client and tells which lines were refused.
 
-One body is under way at a time, and `write` returns only when each of its lines is stored or refused: whoever calls it
-waits, so memory stays bounded and Kafka holds the rest. What waiting helps is tried again with exponential back-off and
-jitter, for as long as it takes; what it does not help is handed back for quarantine. Works with `/api/v2/write` of
+`write` returns only when each line of a body is stored or refused: whoever calls it waits, so memory stays bounded and
+Kafka holds the rest. Several may be under way at a time. What waiting helps is tried again with exponential back-off
+and jitter, for as long as it takes; what it does not help is handed back for quarantine. Works with `/api/v2/write` of
 InfluxDB 1.8 (`org` "-", `bucket` "database/policy", token "user:password"), 2.x and 3; tested on 2.7.12.
 """
 
@@ -24,7 +24,7 @@ from pydantic import Field
 from urllib3.exceptions import HTTPError
 
 from contracts.configuration import Settings
-from contracts.influx_schema import READINGS
+from contracts.influx_schema import COMPLETENESS_BUCKET, READINGS
 from stream_processor.influx_answer import Refused, Verdict, Wait, judge
 from stream_processor.line_protocol import Body, halves
 
@@ -37,12 +37,19 @@ class InfluxSettings(Settings):
     url: str = Field(pattern=r"^https?://")
     org: str = Field(min_length=1)
     bucket: str = Field(default=READINGS.name, min_length=1)
+    completeness_bucket: str = Field(default=COMPLETENESS_BUCKET.name, min_length=1)
     token_file: Path
+    connections: int = Field(default=4, ge=1, le=64)
+    """Write requests at a time."""
     is_compressed: bool = False
     """gzip: less network for more of both processors. Not worth it on one machine."""
     request_timeout_s: float = Field(default=10.0, gt=0.0, le=300.0)
     retry_first_s: float = Field(default=0.5, gt=0.0, le=60.0)
     retry_max_s: float = Field(default=30.0, gt=0.0, le=600.0)
+
+    def anchored(self, folder: Path) -> InfluxSettings:
+        """With its relative path made relative to `folder`."""
+        return self.model_copy(update={"token_file": folder / self.token_file})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class SinkCounters:
 
 
 class InfluxSink:
-    """One bucket. One `write` at a time."""
+    """The buckets of one server that readings and completeness are written to."""
 
     def __init__(self, settings: InfluxSettings) -> None:
         self._settings = settings
@@ -92,16 +99,23 @@ class InfluxSink:
         await asyncio.to_thread(self._client.close)
 
     async def write(self, body: Body) -> list[RefusedLine]:
-        """Writes a body; returns the lines that were refused, when all others are stored.
+        """Writes readings; returns the lines that were refused, when all others are stored.
 
         Waits for as long as the server is away, busy or closed to us (`counters.waiting_because` says why). Cancelled,
         it may leave a part stored: writing the same body again changes nothing.
         """
+        return await self._write_to(self._settings.bucket, body)
+
+    async def write_completeness(self, body: Body) -> list[RefusedLine]:
+        """Like `write`, to the bucket of completeness."""
+        return await self._write_to(self._settings.completeness_bucket, body)
+
+    async def _write_to(self, bucket: str, body: Body) -> list[RefusedLine]:
         refused: list[RefusedLine] = []
         pending = [body]
         while pending:
             part = pending.pop()
-            verdict = await self._write_until_answered(part)
+            verdict = await self._write_until_answered(bucket, part)
             if not isinstance(verdict, Refused):
                 self.counters.stored_lines_total += len(part.point_index)
             elif verdict.is_every_line:
@@ -113,10 +127,10 @@ class InfluxSink:
             _log.warning("influx_lines_refused lines=%d first_reason=%r", len(refused), refused[0].reason)
         return refused
 
-    async def _write_until_answered(self, body: Body) -> Verdict:
+    async def _write_until_answered(self, bucket: str, body: Body) -> Verdict:
         delay_s = self._settings.retry_first_s
         while True:
-            verdict = await asyncio.to_thread(self._post, body)
+            verdict = await asyncio.to_thread(self._post, bucket, body)
             self.counters.requests_total += 1
             if not isinstance(verdict, Wait):
                 self._note_that_it_answers()
@@ -125,12 +139,12 @@ class InfluxSink:
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
             delay_s = min(2 * delay_s, self._settings.retry_max_s)
 
-    def _post(self, body: Body) -> Verdict:
+    def _post(self, bucket: str, body: Body) -> Verdict:
         """One request, in a thread of its own."""
         line_count = len(body.point_index)
         try:
             self._write_api.write(
-                self._settings.bucket,
+                bucket,
                 record=body.text,
                 write_precision=WritePrecision.NS,  # type: ignore[arg-type]  # their enumeration is of plain strings
             )

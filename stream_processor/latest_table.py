@@ -58,21 +58,25 @@ class LatestTable:
 
     def take(self, record: Record, scored: Scored) -> None:
         """Takes a record in the order of event time; a late reading counts only where nothing newer is known."""
-        picked = np.flatnonzero(scored.event_ns > self._seen_ns[scored.row])
+        self.take_columns(scored.row, scored.event_ns, record, scored.reason, scored.score_ewma_z)
+
+    def take_columns(self, row: Rows, event_ns: Int64s, record: Record, reason: UInt8s, score_ewma_z: Floats) -> None:
+        """Like `take`: columns beside the record's, of its length."""
+        picked = np.flatnonzero(event_ns > self._seen_ns[row])
         if len(picked) == 0:
             return
         # In order of time, so that of several readings of a channel the newest is written last.
-        picked = picked[np.argsort(scored.event_ns[picked], kind="stable")]
-        rows = scored.row[picked]
-        self._seen_ns[rows] = scored.event_ns[picked]
+        picked = picked[np.argsort(event_ns[picked], kind="stable")]
+        rows = row[picked]
+        self._seen_ns[rows] = event_ns[picked]
         self._phenomenon_ns[rows] = record.phenomenon_ns[picked]
         self._received_ns[rows] = record.received_ns[picked]
         self._value[rows] = record.value[picked]
-        self._reason[rows] = scored.reason[picked]
-        self._score[rows] = scored.score_ewma_z[picked]
-        good = picked[~is_bad(scored.reason[picked])]
-        self._good_value[scored.row[good]] = record.value[good]
-        self._good_ns[scored.row[good]] = record.phenomenon_ns[good]
+        self._reason[rows] = reason[picked]
+        self._score[rows] = score_ewma_z[picked]
+        good = picked[~is_bad(reason[picked])]
+        self._good_value[row[good]] = record.value[good]
+        self._good_ns[row[good]] = record.phenomenon_ns[good]
         self._mark_changed(rows)
 
     def take_lost(self, rows: Rows, reason: Reason, time_ns: int) -> None:

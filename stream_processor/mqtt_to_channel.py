@@ -5,6 +5,12 @@
 Order of the host's birth (Sparkplug 3.0, section 5.3): connect with the will `{"online":false}`, subscribe, publish
 `{"online":true}` with the will's timestamp, retained. Whatever ends a connection that still stands, `{"online":false}`
 is published before it is closed: a clean MQTT disconnect discards the will.
+
+Several bridges share a city by district. Each is a host application of its own: with its own host id, hence its own
+STATE, will and client id. An edge node names the host id of its district's bridge as its primary host, so that it
+notices when that bridge dies and no other. One host id for all would lie: an MQTT connection has one will, and a bridge
+that lives would keep the STATE of one that died online, because the specification makes a host correct it. Host ids
+must be unique (tck-id-operational-behavior-host-application-host-id).
 """
 
 from __future__ import annotations
@@ -14,8 +20,8 @@ import json
 import logging
 import random
 import time
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NamedTuple
 
 import aiomqtt
 
@@ -79,6 +85,8 @@ class Bridge:
     async def _serve(self) -> None:
         settings = self._settings
         birth_ms = time.time_ns() // NANOSECONDS_PER_MILLISECOND
+        outbox: asyncio.Queue[_Publication] = asyncio.Queue()
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # One session a host id: a second processor with the same host id takes the connection over, which is seen.
         async with aiomqtt.Client(
             settings.host,
@@ -90,7 +98,9 @@ class Bridge:
             # MQTT 5: a new client starts clean, and without a session expiry interval, which means 0.
             clean_session=True if settings.protocol == "3.1.1" else None,
             keepalive=settings.keepalive_s,
+            tls_params=_tls(settings),
             will=aiomqtt.Will(self._state_topic, _state(is_online=False, time_ms=birth_ms), qos=1, retain=True),
+            queue_type=_direct_inbox(lambda message: self._take_message(message, birth_ms, outbox), failed),
             timeout=5.0,
         ) as client:
             self._client = client
@@ -99,12 +109,15 @@ class Bridge:
                 await client.publish(self._state_topic, _state(is_online=True, time_ms=birth_ms), qos=1, retain=True)
                 self.is_connected = True
                 _log.info("broker_connected host=%s port=%d host_id=%s", settings.host, settings.port, settings.host_id)
-                await _first_to_end(self._receive(client, birth_ms), self._keep_time())
+                await _first_to_end(
+                    _until_lost(client), _raise_from(failed), _send(client, outbox), self._keep_time(outbox)
+                )
             finally:
                 await self._publish_death(client)
 
     async def _subscribe(self, client: aiomqtt.Client) -> None:
-        codes = await client.subscribe([(self._state_topic, 1), (f"{NAMESPACE}/#", 1)])
+        groups = [f"{NAMESPACE}/{district_id}/#" for district_id in self._settings.districts] or [f"{NAMESPACE}/#"]
+        codes = await client.subscribe([(topic, 1) for topic in (self._state_topic, *groups)])
         refused = [code for code in codes if (code if isinstance(code, int) else code.value) >= SUBACK_REFUSED]
         if refused:
             raise aiomqtt.MqttError(f"the broker refuses our subscription ({refused[0]}): see its access control list")
@@ -117,45 +130,87 @@ class Bridge:
         except aiomqtt.MqttError:
             _log.info("death_left_to_the_will")  # the connection is gone already
 
-    async def _keep_time(self) -> None:
+    async def _keep_time(self, outbox: asyncio.Queue[_Publication]) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            await self._take(self._session.tick(time.time_ns()))
+            self._take(self._session.tick(time.time_ns()), outbox)
 
-    async def _receive(self, client: aiomqtt.Client, birth_ms: int) -> None:
-        async for message in client.messages:
-            topic = str(message.topic)
-            payload = message.payload if isinstance(message.payload, bytes) else b""
-            if topic == self._state_topic:
-                await self._correct_state(client, payload, birth_ms)
-                continue
-            await self._take(self._session.step(topic, payload, time.time_ns()))
+    def _take_message(self, message: aiomqtt.Message, birth_ms: int, outbox: asyncio.Queue[_Publication]) -> None:
+        topic = message.topic.value
+        if topic == self._state_topic:
+            if not _says_online(message.payload):
+                # Whoever says that we are offline is wrong: an old will, or a host that took over our name.
+                outbox.put_nowait(_Publication(topic, _state(is_online=True, time_ms=birth_ms), qos=1, retain=True))
+            return
+        self._take(self._session.step(topic, message.payload, time.time_ns()), outbox)
 
-    async def _take(self, effects: Iterable[Effect]) -> None:
-        """What was received goes on before anything is awaited, so that its order stays that of the session."""
-        commands = []
+    def _take(self, effects: Iterable[Effect], outbox: asyncio.Queue[_Publication]) -> None:
+        """What was received goes on in the order of the session."""
         for effect in effects:
             if isinstance(effect, CommandDue):
-                commands.append(effect)
+                outbox.put_nowait(_Publication(effect.topic, effect.payload))
             else:
                 self._channel.put(effect)
-        if commands:
-            await self.publish(commands)
-
-    async def _correct_state(self, client: aiomqtt.Client, payload: bytes, birth_ms: int) -> None:
-        """Whoever says that we are offline is wrong: an old will, or a host that took over our name."""
-        try:
-            is_online = json.loads(payload)["online"]
-        except (ValueError, KeyError, TypeError):
-            is_online = False
-        if is_online is not True:
-            await client.publish(self._state_topic, _state(is_online=True, time_ms=birth_ms), qos=1, retain=True)
 
     def _lose(self) -> None:
         self.is_connected = False
         self._client = None
         for effect in self._session.lose_connection(time.time_ns()):
             self._channel.put(effect)
+
+
+class _Publication(NamedTuple):
+    """A message that we owe the broker."""
+
+    topic: str
+    payload: str | bytes
+    qos: int = 0
+    retain: bool = False
+
+
+def _direct_inbox(
+    take: Callable[[aiomqtt.Message], None], failed: asyncio.Future[None]
+) -> type[asyncio.Queue[aiomqtt.Message]]:
+    """A queue for aiomqtt that hands each message on at once: its own way costs a task a message, half of the price.
+
+    Nothing ever waits in it. An error of `take` goes to `failed`, since aiomqtt would take it for a lost connection.
+    """
+
+    class DirectInbox(asyncio.Queue[aiomqtt.Message]):
+        def put_nowait(self, item: aiomqtt.Message) -> None:
+            try:
+                take(item)
+            except Exception as error:  # noqa: BLE001  # a defect of ours: it ends the process, with its trace
+                if not failed.done():
+                    failed.set_exception(error)
+
+    return DirectInbox
+
+
+async def _until_lost(client: aiomqtt.Client) -> None:
+    """Raises MqttError when the connection is lost."""
+    async for _ in client.messages:
+        raise AssertionError("a message that was not handed on")
+
+
+async def _raise_from(failed: asyncio.Future[None]) -> None:
+    await failed
+
+
+async def _send(client: aiomqtt.Client, outbox: asyncio.Queue[_Publication]) -> None:
+    while True:
+        due = await outbox.get()
+        try:
+            await client.publish(due.topic, due.payload, qos=due.qos, retain=due.retain)
+        except aiomqtt.MqttError as error:  # whether the connection is lost, `_until_lost` says
+            _log.warning("publish_failed topic=%s error=%s", due.topic, error)
+
+
+def _says_online(payload: bytes) -> bool:
+    try:
+        return json.loads(payload)["online"] is True
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 async def _first_to_end(*endless: Coroutine[Any, Any, None]) -> None:
@@ -177,3 +232,14 @@ def _state(*, is_online: bool, time_ms: int) -> str:
 
 def _read_secret(settings: MqttSettings) -> str | None:
     return None if settings.password_file is None else settings.password_file.read_text().strip()
+
+
+def _tls(settings: MqttSettings) -> aiomqtt.TLSParameters | None:
+    """Certificates are always checked, and so is the host name."""
+    if settings.ca_file is None:
+        return None
+    return aiomqtt.TLSParameters(
+        ca_certs=str(settings.ca_file),
+        certfile=None if settings.certificate_file is None else str(settings.certificate_file),
+        keyfile=None if settings.key_file is None else str(settings.key_file),
+    )

@@ -1,33 +1,35 @@
 """Parquet, all data: rows that are durable in the hot store go to new files by date and domain, then leave it by age.
 
-Shell: owns the files under `parquet/date=YYYY-MM-DD/domain=NAME/`. Closed files are never rewritten. Any tool
-reads them:
+Shell: owns the files under `parquet/date=YYYY-MM-DD/domain=NAME/`. They have the columns and encodings of the
+distributed engine's archive (stream_processor.archive_columns). Closed files are never rewritten. Any tool reads them:
 
     SELECT * FROM read_parquet('parquet/**/*.parquet', hive_partitioning = true)
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
 
 from contracts.fleet import FleetSnapshot
+from stream_processor.archive_columns import ArchiveRows, build_parts
 from stream_processor.duckdb_store import DuckdbStore
-from stream_processor.store_columns import channel_contexts, reason_rows
+from stream_processor.fleet_index import FleetIndex
+from stream_processor.parquet_file import sync, write_parquet
+from stream_processor.store_columns import numpy_column
 
-_COPY = """
-COPY (
-    SELECT channel_id, district_id, site_id, o.gateway_id, node_id, quantity, unit,
-           make_timestamp_ns(phenomenon_ns) AS phenomenon_time, make_timestamp_ns(received_ns) AS received_time,
-           value, quality, r.name AS reason, score_ewma_z, is_late, epoch, batch,
-           strftime(make_timestamp_ns(phenomenon_ns), '%Y-%m-%d') AS date, coalesce(domain, 'unknown') AS domain
-    FROM observation o
-    LEFT JOIN channel_context USING (channel_id)
-    LEFT JOIN reason_row r ON o.reason = r.code
-    WHERE commit_seq BETWEEN {first} AND {last}
-    ORDER BY channel_id, phenomenon_ns
-) TO '{folder}'
-(FORMAT parquet, COMPRESSION zstd, PARTITION_BY (date, domain),
- FILENAME_PATTERN 'part-{first:012d}-{last:012d}-{{i}}', OVERWRITE_OR_IGNORE)
+ROWS_PER_FILE: Final = 1_000_000
+"""Commits are put together up to so many rows: what is in memory at a time."""
+_NAME: Final = re.compile(r"part-(\d+)-(\d+)\.parquet")
+_ROWS: Final = """
+SELECT channel_id, coalesce(event_ns, phenomenon_ns) AS event_ns, phenomenon_ns, received_ns, value, reason,
+       score_ewma_z, is_late, gateway_id, epoch, batch
+FROM observation WHERE commit_seq BETWEEN ? AND ? ORDER BY commit_seq, rowid
 """
 
 
@@ -41,13 +43,15 @@ class ParquetExport:
     def export(self, fleet: FleetSnapshot) -> int:
         """Writes all rows that are not yet in Parquet to new files. Returns how many rows.
 
-        A range of commits is first noted as begun, then written, then noted as done: after a crash in between it is
-        written again over the same file names.
+        A range of commits is first noted as begun, then written, then noted as done: after a crash in between, what
+        was written of it is taken away and written again.
         """
         begun = self._begin()
         if begun is None:
             return 0
-        count = self._copy(fleet, *begun)
+        self._take_away(*begun)
+        index = FleetIndex(fleet)
+        count = sum(self._write(index, first, last) for first, last in self._parts(*begun))
         with self._store.transaction() as cursor:
             cursor.execute("UPDATE parquet_export SET is_done = true WHERE first_commit = ?", [begun[0]])
         return count
@@ -85,11 +89,54 @@ class ParquetExport:
             cursor.execute("INSERT INTO parquet_export VALUES (?, ?, false)", [first, last])
             return first, last
 
-    def _copy(self, fleet: FleetSnapshot, first: int, last: int) -> int:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        folder = str(self._folder).replace("'", "''")
+    def _take_away(self, first: int, last: int) -> None:
+        """Files of a range that was begun and not done: they were never closed."""
+        for path in self._folder.rglob("part-*.parquet"):
+            match = _NAME.fullmatch(path.name)
+            if match is not None and first <= int(match[1]) and int(match[2]) <= last:
+                path.unlink()
+
+    def _parts(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Ranges of commits of about ROWS_PER_FILE rows."""
         with self._store.cursor() as cursor:
-            cursor.register("channel_context", channel_contexts(fleet))
-            cursor.register("reason_row", reason_rows())
-            row = cursor.execute(_COPY.format(first=first, last=last, folder=folder)).fetchone()
-        return int(row[0]) if row is not None else 0
+            commits = cursor.execute(
+                "SELECT commit_seq, count(*) FROM observation WHERE commit_seq BETWEEN ? AND ? GROUP BY 1 ORDER BY 1",
+                [first, last],
+            ).fetchall()
+        rows = 0
+        for commit_seq, count in commits:
+            rows += count
+            if rows >= ROWS_PER_FILE:
+                yield first, commit_seq
+                first, rows = commit_seq + 1, 0
+        if rows:
+            yield first, last
+
+    def _write(self, index: FleetIndex, first: int, last: int) -> int:
+        with self._store.cursor() as cursor:
+            rows = _archive_rows(cursor.sql(_ROWS, params=[first, last]).to_arrow_table())
+        for part in build_parts(rows, index.contexts):
+            folder = self._folder / part.folder
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"part-{first:012d}-{last:012d}.parquet"
+            write_parquet(path.with_suffix(".draft"), part.table)
+            path.with_suffix(".draft").rename(path)
+            for changed in (folder, folder.parent, self._folder):
+                sync(changed)
+        return len(rows)
+
+
+def _archive_rows(table: pa.Table) -> ArchiveRows:
+    return ArchiveRows(
+        numpy_column(table, "channel_id", np.uint32),
+        numpy_column(table, "event_ns", np.int64),
+        numpy_column(table, "phenomenon_ns", np.int64),
+        numpy_column(table, "received_ns", np.int64),
+        numpy_column(table, "value", np.float64),
+        numpy_column(table, "reason", np.uint8),
+        numpy_column(table, "score_ewma_z", np.float64),
+        numpy_column(table, "is_late", np.bool_),
+        table.column("gateway_id").combine_chunks(),
+        table.column("epoch").combine_chunks(),
+        table.column("batch").combine_chunks(),
+    )

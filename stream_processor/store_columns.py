@@ -10,10 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from contracts.fleet import FleetSnapshot
 from contracts.notice import BatchesLost, Quarantined
-from contracts.quality import REASONS
-from contracts.quantity import QUANTITIES
 from contracts.record import Bools, Floats, Record, UInt8s, UInt32s
 from contracts.uplink import BatchIdentity
 from stream_processor.pipeline.pipeline import Scored
@@ -82,37 +79,7 @@ def observation_table(seq: int, commit: Commit) -> pa.Table:
             "gateway_id": gateways.take(index),
             "epoch": epochs.take(index),
             "batch": numbers.take(index),
-        }
-    )
-
-
-def channel_contexts(fleet: FleetSnapshot) -> pa.Table:
-    """What each channel belongs to: the provenance columns of the Parquet files."""
-    nodes = {node.node_id: node for node in fleet.nodes}
-    sites = {site.site_id: site for site in fleet.sites}
-    of_channel = [
-        (channel, nodes[channel.node_id], sites[nodes[channel.node_id].site_id]) for channel in fleet.channels
-    ]
-    return pa.table(
-        {
-            "channel_id": pa.array([channel.channel_id for channel, _, _ in of_channel], pa.uint32()),
-            "node_id": pa.array([node.node_id for _, node, _ in of_channel], pa.string()),
-            "site_id": pa.array([site.site_id for _, _, site in of_channel], pa.string()),
-            "district_id": pa.array([site.district_id for _, _, site in of_channel], pa.string()),
-            "domain": pa.array([str(site.domain) for _, _, site in of_channel], pa.string()),
-            "quantity": pa.array([channel.quantity for channel, _, _ in of_channel], pa.string()),
-            "unit": pa.array([QUANTITIES[channel.quantity].unit for channel, _, _ in of_channel], pa.string()),
-        }
-    )
-
-
-def reason_rows() -> pa.Table:
-    """The table of quality reasons: code, name, level."""
-    return pa.table(
-        {
-            "code": pa.array([int(reason) for reason in REASONS], pa.uint8()),
-            "name": pa.array([reason.wire_name for reason in REASONS], pa.string()),
-            "quality": pa.array([str(row.level) for row in REASONS.values()], pa.string()),
+            "event_ns": scored.event_ns,
         }
     )
 

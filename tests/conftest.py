@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -57,6 +57,15 @@ NEEDS: Final[Mapping[str, Callable[[], str | None]]] = {
 OPTIONAL_SERVERS: Final[Mapping[str, Callable[[], str | None]]] = {
     f"needs_{name}": partial(_server, name) for name in ("influxdb", "kafka", "postgresql")
 }
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[object]:
+    """One real PostgreSQL for all tests of a run that are marked needs_postgresql."""
+    from tests.running_postgresql import running_postgresql  # only where a collected test needs a server
+
+    with running_postgresql() as server:
+        yield server
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from broker_config.configuration import KafkaSettings
 from broker_config.kafka_topic import topic_configuration
@@ -40,8 +41,9 @@ def _accepts(host: str, port: int) -> bool:
 class RunningKafka:
     """One server with its data in a folder; it can be killed and started again on the same port."""
 
-    def __init__(self, folder: Path, partitions: int) -> None:
+    def __init__(self, folder: Path, partitions: int, topics: Sequence[KafkaTopic] = TOPICS) -> None:
         self.partitions = partitions
+        self._topics = topics
         self._ports = {"kafka": free_port(), "kafka-controller": free_port()}
         self.address = f"127.0.0.1:{self._ports['kafka']}"
         self._folder = folder
@@ -100,11 +102,27 @@ class RunningKafka:
                 replication_factor=1,
                 topic_configs=dict(pair.split("=", 1) for pair in topic_configuration(settings, topic)),
             )
-            for topic in TOPICS
+            for topic in self._topics
             if topic.name not in known
         ]
         if wanted:
             await admin.create_topics(wanted)
+
+    def alter(self, topic: str, settings: Mapping[str, str]) -> None:
+        """Sets settings of a topic; those that are not named go back to Kafka's own."""
+        asyncio.run(self._alter(topic, settings))
+
+    async def _alter(self, topic: str, settings: Mapping[str, str]) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.address)
+        await admin.start()
+        try:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict(settings))])
+        finally:
+            await admin.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def kill(self) -> None:
         """-9: nothing is flushed by the process."""
@@ -135,9 +153,9 @@ class RunningKafka:
 
 
 @contextlib.contextmanager
-def running_kafka(folder: Path, partitions: int = 4) -> Iterator[RunningKafka]:
-    """Starts a Kafka; kills it when the block ends."""
-    kafka = RunningKafka(folder, partitions)
+def running_kafka(folder: Path, partitions: int = 4, topics: Sequence[KafkaTopic] = TOPICS) -> Iterator[RunningKafka]:
+    """Starts a Kafka with these topics; kills it when the block ends."""
+    kafka = RunningKafka(folder, partitions, topics)
     kafka.start()
     try:
         yield kafka

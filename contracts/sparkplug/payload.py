@@ -44,6 +44,7 @@ _UNTYPED: Final = MappingProxyType(
     }
 )
 """What a value without data type is: the type of the field that it came in."""
+_DATATYPES: Final = MappingProxyType({datatype.value: datatype for datatype in DataType})
 
 
 @dataclass(slots=True)
@@ -309,49 +310,54 @@ def _encode_template(template: Template, message: wire.Template, depth: int) -> 
 def _decode_metric(
     message: wire.Metric, datatypes: Mapping[int, DataType], depth: int, allowance: _Allowance
 ) -> Metric:
-    alias = _present(message, "alias")
+    has = message.HasField  # of each metric of each payload: attribute look-ups count here
+    alias = message.alias if has("alias") else None
     metric = Metric(
         alias=alias,
-        timestamp_ms=_present(message, "timestamp"),
+        timestamp_ms=message.timestamp if has("timestamp") else None,
         is_historical=message.is_historical,
         is_transient=message.is_transient,
     )
     try:
-        metric.name = _present(message, "name")
-        if message.HasField("properties"):
+        if has("name"):
+            metric.name = _unicode(message.name)
+        if has("properties"):
             metric.properties = _decode_properties(message.properties, 0, allowance)
-        if message.HasField("metadata"):
+        if has("metadata"):
             metric.metadata = MetaData(**{name: _present(message.metadata, name) for name in MetaData.__slots__})
-        metric.datatype = _metric_datatype(message, datatypes.get(alias) if alias is not None else None)
-        metric.value = _decode_value(message, metric.datatype, depth, allowance)
+        field_name = message.WhichOneof("value")
+        if has("datatype"):
+            metric.datatype = _datatype(message.datatype)
+        else:
+            metric.datatype = _implied_datatype(field_name, datatypes.get(alias) if alias is not None else None)
+        if not message.is_null:
+            metric.value = _decode_value(message, field_name, metric.datatype, depth, allowance)
     except PayloadError as error:
         metric.fault = str(error)
     return metric
 
 
-def _metric_datatype(message: wire.Metric, from_birth: DataType | None) -> DataType | None:
-    if message.HasField("datatype"):
-        return _datatype(message.datatype)
+def _implied_datatype(field_name: str | None, from_birth: DataType | None) -> DataType | None:
     if from_birth is not None:
         return from_birth
-    field_name = message.WhichOneof("value")
     return None if field_name is None else _UNTYPED[field_name]
 
 
 def _datatype(number: int) -> DataType:
-    try:
-        return DataType(number)
-    except ValueError:
-        raise PayloadError(f"{number} is no Sparkplug data type") from None
+    datatype = _DATATYPES.get(number)
+    if datatype is None:
+        raise PayloadError(f"{number} is no Sparkplug data type")
+    return datatype
 
 
-def _decode_value(message: wire.Metric, datatype: DataType | None, depth: int, allowance: _Allowance) -> object:
-    if message.is_null:
-        return None
-    field_name = message.WhichOneof("value")
+def _decode_value(
+    message: wire.Metric, field_name: str | None, datatype: DataType | None, depth: int, allowance: _Allowance
+) -> object:
     if field_name is None:
         raise PayloadError("neither a value nor is_null")
     assert datatype is not None  # a value without datatype got its field's own type
+    if datatype is DataType.DOUBLE and field_name == "double_value":
+        return message.double_value
     decode = _STRUCTURED.get(field_name)
     if decode is None:
         return from_wire(datatype, field_name, getattr(message, field_name))

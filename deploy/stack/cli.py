@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy import announcement, prepare_run
-from deploy.errors import DeployError
+from deploy.errors import DeployError, MissingToolsError
 from deploy.layout import RunDirectory
 from deploy.plan import Program
 from deploy.ports import choose_ports
@@ -41,6 +41,7 @@ from deploy.supervise import Supervisor
 
 FAILED: Final = 1
 FAULTY: Final = 2
+TOOLS_MISSING: Final = 3
 INTERRUPTED: Final = 130
 UP_PATIENCE_S: Final = 120.0
 DOWN_PATIENCE_S: Final = 10.0
@@ -54,6 +55,9 @@ def main() -> None:
     run = RunDirectory(str(options.dir.resolve()))
     try:
         sys.exit(options.command(run, options))
+    except MissingToolsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(TOOLS_MISSING)
     except (DeployError, OSError, ValueError, subprocess.TimeoutExpired) as error:
         print(error, file=sys.stderr)
         sys.exit(FAULTY)

@@ -11,7 +11,7 @@ variance: T. Finch, Incremental calculation of weighted mean and variance, Unive
 zero. The clip (Winsorising) keeps one 1e9 spike from blinding the detector for the next hours; a true step is still
 learnt, within some tens of readings.
 
-Units: z has none. State: 20 bytes a channel (mean f64, variance f64, count u32). Cost: a few tens of nanoseconds a
+Units: z has none. State: 24 bytes a channel (mean, variance, count as f64), 20 in a snapshot. Cost: 50 nanoseconds a
 reading. When it fails: slow drift (the mean follows), diurnal cycles longer than 1/ALPHA readings, several regimes
 (on/off), heavy tails. Those are for the detectors of issue 7.
 """
@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 
 from contracts.record import Floats
-from stream_processor.detectors.contract import Rows, occurrence_rounds
+from stream_processor.detectors.contract import Rows
 
 ALPHA: Final = 0.02
 """Weight of a new reading: a memory of about 50 readings."""
@@ -39,46 +39,55 @@ class EwmaZ:
     """EWMA z-score over channels. See the module for formula, state and limits."""
 
     def __init__(self) -> None:
-        self._mean = np.zeros(0)
-        self._variance = np.zeros(0)
-        self._count = np.zeros(0, dtype=np.uint32)
+        self._state: Floats = np.zeros((0, 3))
+        """By row: mean, variance, count. Packed, so that a batch's share is one gather; a count is exact up to 2⁵³."""
 
     def grow(self, channel_count: int) -> None:
         """Makes room for rows up to `channel_count` - 1."""
-        added = channel_count - len(self._count)
-        if added <= 0:
-            return
-        self._mean = np.concatenate([self._mean, np.zeros(added)])
-        self._variance = np.concatenate([self._variance, np.zeros(added)])
-        self._count = np.concatenate([self._count, np.zeros(added, dtype=np.uint32)])
+        added = channel_count - len(self._state)
+        if added > 0:
+            self._state = np.concatenate([self._state, np.zeros((added, 3))])
 
-    def score_and_learn(self, rows: Rows, values: Floats, resolutions: Floats) -> Floats:
-        """Scores then learns, reading by reading per channel. See `Detector`."""
-        scores = np.empty(len(rows))
-        for chunk in occurrence_rounds(rows):
-            scores[chunk] = self._round(rows[chunk], values[chunk], resolutions[chunk])
+    def score(self, rows: Rows, values: Floats, resolutions: Floats) -> Floats:
+        """Distance from the mean; NaN in warm-up. See `Detector`."""
+        mean, variance, count = self._state[rows].T
+        scores: Floats = (values - mean) / np.sqrt(variance + resolutions * resolutions)
+        scores[count < WARM_UP_READINGS] = np.nan
         return scores
 
-    def _round(self, rows: Rows, values: Floats, resolutions: Floats) -> Floats:
-        mean = self._mean[rows]
-        variance = self._variance[rows]
-        count = self._count[rows]
-        is_warm = count >= WARM_UP_READINGS
+    def learn(self, rows: Rows, values: Floats, resolutions: Floats) -> None:
+        """Takes the readings into mean and variance. See `Detector`."""
+        self.score_and_learn(rows, values, resolutions)
+
+    def score_and_learn(self, rows: Rows, values: Floats, resolutions: Floats) -> Floats:
+        """Scores against what was learnt before, then learns. See `Detector`."""
+        state = self._state[rows]
+        mean, variance, count = state.T
         deviation = values - mean
         sigma = np.sqrt(variance + resolutions * resolutions)
-        scores: Floats = np.where(is_warm, deviation / sigma, np.nan)
-        limit = np.where(is_warm, CLIP_SIGMA * sigma, np.inf)
-        deviation = np.clip(deviation, -limit, limit)
-        weight = np.maximum(ALPHA, 1.0 / (count + 1.0))
-        self._mean[rows] = mean + weight * deviation
-        self._variance[rows] = (1.0 - weight) * (variance + weight * deviation * deviation)
-        self._count[rows] = np.minimum(count, np.iinfo(np.uint32).max - 1) + 1
+        scores: Floats = deviation / sigma
+        limit = CLIP_SIGMA * sigma
+        is_cold = count < WARM_UP_READINGS
+        if is_cold.any():
+            scores[is_cold] = np.nan
+            limit[is_cold] = np.inf
+        np.minimum(deviation, limit, out=deviation)
+        np.maximum(deviation, -limit, out=deviation)
+        count += 1.0
+        weight = np.maximum(ALPHA, 1.0 / count)
+        pull = weight * deviation
+        mean += pull
+        variance += pull * deviation
+        variance *= 1.0 - weight
+        self._state[rows] = state
         return scores
 
     def snapshot(self) -> bytes:
         """Versioned bytes (npz without pickle)."""
         buffer = io.BytesIO()
-        np.savez(buffer, version=np.array(_VERSION), mean=self._mean, variance=self._variance, count=self._count)
+        mean, variance, count = self._state.T
+        counted = np.minimum(count, np.iinfo(np.uint32).max).astype(np.uint32)
+        np.savez(buffer, version=np.array(_VERSION), mean=mean, variance=variance, count=counted)
         return buffer.getvalue()
 
     def restore(self, snapshot: bytes) -> None:
@@ -86,6 +95,4 @@ class EwmaZ:
         with np.load(io.BytesIO(snapshot), allow_pickle=False) as state:
             if int(state["version"]) != _VERSION:
                 raise ValueError(f"EWMA z state of version {int(state['version'])}, not {_VERSION}")
-            self._mean = state["mean"]
-            self._variance = state["variance"]
-            self._count = state["count"]
+            self._state = np.column_stack([state["mean"], state["variance"], state["count"]]).astype(np.float64)

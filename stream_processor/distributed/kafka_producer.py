@@ -13,28 +13,22 @@ import logging
 import random
 from collections.abc import Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from contracts.kafka_topic import KafkaTopic
+from stream_processor.distributed.kafka_message import KafkaMessage
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.errors import MessageRefusedError
+
+__all__ = ["LARGEST_MESSAGE_BYTES", "KafkaMessage", "KafkaProducer"]
 
 _log = logging.getLogger("stream_processor.kafka_producer")
 
 LARGEST_MESSAGE_BYTES = 8 * 1024 * 1024
-
-
-class KafkaMessage(NamedTuple):
-    """A message to write."""
-
-    topic: KafkaTopic
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    """None: a tombstone, on a compacted topic."""
+UNANSWERED_S = 2.0
+"""From then on `waiting_because` says so."""
 
 
 class KafkaProducer:
@@ -57,6 +51,14 @@ class KafkaProducer:
 
     async def send(self, messages: Sequence[KafkaMessage]) -> None:
         """Writes all of them; returns when all are durable. Raises MessageRefusedError."""
+        # An idempotent producer never gives a message up: without this, nobody would learn that it waits.
+        note = asyncio.get_running_loop().call_later(UNANSWERED_S, self._note_wait, "no answer")
+        try:
+            await self._send(messages)
+        finally:
+            note.cancel()
+
+    async def _send(self, messages: Sequence[KafkaMessage]) -> None:
         delay_s = self._settings.retry_first_s
         pending = list(messages)
         while pending:

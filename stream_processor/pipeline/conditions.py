@@ -85,13 +85,29 @@ class Conditions:
         self._definitions: dict[str, ConditionDefinition] = {}
         self._row_of_channel: Mapping[int, int] = {}
         self._watched = np.zeros(0, dtype=np.bool_)
+        """By row: has a lane that is active or waiting."""
+        self._marked = np.zeros(0, dtype=np.bool_)
+        """By row; all False between two calls."""
+        self._before: dict[ConditionKey, LaneState] = {}
+        """Lanes that the last `evaluate` changed, as they were."""
         self._bounds = {kind: _Bounds.none(0) for kind in ConditionInput}
 
-    def withdrawn(self, definitions: Iterable[ConditionDefinition]) -> list[ConditionDefinition]:
-        """Conditions that are active now, and that a new fleet revision does not define any more."""
-        kept = {definition.condition_id for definition in definitions}
-        active = [key.condition_id for key, lane in self.lanes.items() if lane.is_active and not key.is_historical]
-        return [self._definitions[name] for name in active if name not in kept]
+    def active(self) -> list[ConditionDefinition]:
+        """Conditions that are active now."""
+        return [
+            self._definitions[key.condition_id]
+            for key, lane in self.lanes.items()
+            if lane.is_active and not key.is_historical
+        ]
+
+    def grow(self, channel_count: int) -> None:
+        """Makes room for rows up to `channel_count` - 1: new ones have no condition."""
+        added = channel_count - len(self._watched)
+        if added > 0:
+            self._watched = np.concatenate([self._watched, np.zeros(added, dtype=np.bool_)])
+            self._marked = np.zeros(channel_count, dtype=np.bool_)
+            for bounds in self._bounds.values():
+                bounds.grow(added)
 
     def take_definitions(
         self, definitions: Iterable[ConditionDefinition], row_of_channel: Mapping[int, int], channel_count: int
@@ -106,14 +122,20 @@ class Conditions:
             self._bounds[definition.input].include(row, definition)
         self._row_of_channel = row_of_channel
         self._watched = np.zeros(channel_count, dtype=np.bool_)
-        self.restore_lanes(self.lanes)
-
-    def restore_lanes(self, lanes: Mapping[ConditionKey, LaneState]) -> None:
-        """Sets all lanes; those of conditions that are not defined (any more) are left out."""
-        self.lanes = {key: lane for key, lane in lanes.items() if key.condition_id in self._definitions}
-        self._watched[:] = False
+        self._marked = np.zeros(channel_count, dtype=np.bool_)
+        self._before = {}
+        self.lanes = {key: lane for key, lane in self.lanes.items() if key.condition_id in self._definitions}
         for key in self.lanes:
-            self._watched[self._row_of_channel[self._definitions[key.condition_id].channel_id]] = True
+            self._watched[self._row_of(key)] = True
+
+    def roll_back(self) -> None:
+        """Undoes what the last `evaluate` did to the lanes."""
+        for key, lane in self._before.items():
+            self._keep(key, self._row_of(key), lane)
+        self._before = {}
+
+    def _row_of(self, key: ConditionKey) -> int:
+        return self._row_of_channel[self._definitions[key.condition_id].channel_id]
 
     def evaluate(
         self, readings: Readings, contexts: Mapping[int, ChannelContext], detected_ns: int
@@ -125,6 +147,7 @@ class Conditions:
         """
         events: list[ConditionEvent] = []
         changed: set[ConditionKey] = set()
+        self._before = {}
         if not self._by_row or len(readings.row) == 0:
             return events, changed
         for index in self._candidates(readings):
@@ -135,13 +158,18 @@ class Conditions:
     def _candidates(self, readings: Readings) -> Rows:
         """Positions whose channel stands beyond a set-point, or has a lane that is active or waiting."""
         interesting = self._watched[readings.row]
-        interesting |= self._bounds[ConditionInput.VALUE].is_beyond(readings.row, readings.value)
-        interesting |= self._bounds[ConditionInput.SCORE_EWMA_Z].is_beyond(readings.row, readings.score_ewma_z)
+        for kind, inputs in (
+            (ConditionInput.VALUE, readings.value),
+            (ConditionInput.SCORE_EWMA_Z, readings.score_ewma_z),
+        ):
+            if self._bounds[kind].is_used:
+                interesting |= self._bounds[kind].is_beyond(readings.row, inputs)
         if interesting.any():
             # A channel that becomes interesting stays so for its later readings in the same record.
-            rows = np.zeros(len(self._watched), dtype=np.bool_)
-            rows[readings.row[interesting]] = True
-            interesting = rows[readings.row]
+            rows = readings.row[interesting]
+            self._marked[rows] = True
+            interesting = self._marked[readings.row]
+            self._marked[rows] = False
         return np.flatnonzero(interesting)
 
     def _step_reading(
@@ -166,6 +194,7 @@ class Conditions:
             after, change = step(definition, before, input_value, event_ns)
             if after != before:
                 changed.add(key)
+                self._before.setdefault(key, before)
                 self._keep(key, row, after)
             if change is not None:
                 value = float(readings.value[index])
@@ -200,12 +229,18 @@ class _Bounds:
 
     above: Floats
     below: Floats
+    is_used: bool = False
 
     @classmethod
     def none(cls, channel_count: int) -> _Bounds:
         return cls(np.full(channel_count, np.inf), np.full(channel_count, -np.inf))
 
+    def grow(self, added: int) -> None:
+        self.above = np.concatenate([self.above, np.full(added, np.inf)])
+        self.below = np.concatenate([self.below, np.full(added, -np.inf)])
+
     def include(self, row: int, definition: ConditionDefinition) -> None:
+        self.is_used = True
         if definition.direction is Direction.ABOVE:
             self.above[row] = min(self.above[row], definition.set_point)
         else:
@@ -227,6 +262,12 @@ def withdrawal(definition: ConditionDefinition, context: ChannelContext, now_ns:
         definition, context, ConditionState.NORMAL, now_ns, now_ns, is_historical=False, value=value, input_value=value
     )
     return event.model_copy(update={"title": f"{definition.title} (withdrawn from the registry)"})
+
+
+def withdrawn_at(event: ConditionEvent, now_ns: int) -> ConditionEvent:
+    """A withdrawal as of another time."""
+    event_id = event_id_of(event.condition_id, event.state, now_ns, is_historical=False)
+    return event.model_copy(update={"event_id": event_id, "phenomenon_ns": now_ns, "detected_ns": now_ns})
 
 
 def event_id_of(condition_id: str, state: ConditionState, phenomenon_ns: int, *, is_historical: bool) -> str:

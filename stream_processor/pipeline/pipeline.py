@@ -1,44 +1,93 @@
 """The pipeline's step: one record in, its quality, scores and condition events out. Pure: no clock, no I/O.
 
 The same code runs embedded (one process) and as a Faust job: a caller gives records in order and keeps what comes out.
+How readings are grouped to records does not matter: step(a + b) says and learns, bit for bit, what step(a) and then
+step(b) do. So does a pipeline that was restored from a snapshot in between.
 
-*Late* is a reading that its agent sends as history (`is_historical`) or that is older than one of its channel that was
-seen before. It is stored, it informs; it neither pages nor changes a detector's state. A wrong clock does not make a
-live reading late: the watermark of a channel never runs ahead of the time at which its readings were received.
+    repeats → clock of the gateway → quality → rounds of (lateness, motion, hearing, scores) → conditions
+
+*Late* is a reading that its agent sends as history (`is_historical`), that is older than one of its channel that was
+seen before, or much older than what its gateway sends meanwhile. It is stored and scored as history: it informs; it
+neither pages nor changes a detector's state. A wrong clock does not make a live reading late: the watermark of a
+channel never runs ahead of the time at which its readings were received.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contracts.alarm import ConditionEvent
-from contracts.record import Bools, Floats, Int64s, Record, UInt8s
-from stream_processor.detectors.contract import Rows
+from contracts.notice import ChannelsLost
+from contracts.quality import Reason
+from contracts.record import Bools, Floats, Int64s, Record, UInt8s, UInt32s, concatenate
+from stream_processor.detectors.contract import Rows, split_rounds
 from stream_processor.detectors.ewma_z import EwmaZ
 from stream_processor.fleet_index import FleetIndex
-from stream_processor.pipeline.channel_table import ChannelTable
-from stream_processor.pipeline.conditions import ConditionKey, Conditions, LaneState, Readings, withdrawal
-from stream_processor.pipeline.quality_control import control_quality, find_clock_faults, is_bad
+from stream_processor.pipeline.channel_state import LATEST_NS, ChannelState, Share
+from stream_processor.pipeline.channel_table import PLAUSIBLE_MAX, PLAUSIBLE_MIN, RESOLUTION, ChannelTable
+from stream_processor.pipeline.conditions import (
+    ConditionKey,
+    Conditions,
+    LaneState,
+    Readings,
+    withdrawal,
+    withdrawn_at,
+)
+from stream_processor.pipeline.gateway_clock import GatewayClocks
+from stream_processor.pipeline.pipeline_snapshot import PipelineState, decode_state, encode_state
+from stream_processor.pipeline.quality_control import (
+    control_motion,
+    control_quality,
+    find_clock_faults,
+    is_bad,
+)
+from stream_processor.pipeline.repeats import find_repeats, only
+from stream_processor.pipeline.silence import LOG_SILENCE_NS, LOOK_NS, excuse, find_silent, hear, mark_lost
 
-NEVER_SEEN_NS = np.iinfo(np.int64).min
+SCORE_STEPS: Final = 1_000.0
+"""Scores are rounded to a thousandth: what is beyond is noise, and would be most of what a score weighs on disk. They
+are rounded before anything looks at them, so that condition, InfluxDB and Parquet have the same number."""
+SCORE_MAX: Final = 1e6
+"""Scores end here, on both sides: they are finite in every store."""
+NEVER_LOOKED_NS: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What the pipeline says of a record. Columns have the record's length."""
+    """What the pipeline says of a record."""
 
+    record: Record
+    """What was taken: without readings that came twice (same channel, time and value, from an edge node that sends no
+    batch identity). All columns below have its length; its own `reason` is the edge node's."""
+    duplicates: int
+    """Readings that came twice and are not in `record`."""
     row: Rows
     event_ns: Int64s
     """Phenomenon time, or the time of receipt where the gateway's clock is wrong."""
     reason: UInt8s
     score_ewma_z: Floats
-    """NaN where there is none: bad, late, or in warm-up."""
+    """NaN where there is none: bad, or in warm-up."""
     is_late: Bools
     events: list[ConditionEvent]
     changed_lanes: dict[ConditionKey, LaneState]
+
+
+@dataclass(slots=True)
+class _Work:
+    """Columns of a record in the making of a `Scored`."""
+
+    record: Record
+    rows: Rows
+    limits: Floats
+    event_ns: Int64s
+    reasons: UInt8s
+    is_late: Bools
+    scores: Floats
 
 
 class Pipeline:
@@ -48,21 +97,50 @@ class Pipeline:
         self.channels = ChannelTable(channel_ids)
         self.detector = EwmaZ()
         self.conditions = Conditions()
-        self._watermark_ns: Int64s = np.zeros(0, dtype=np.int64)
+        self._state = ChannelState()
+        self._clocks = GatewayClocks()
         self._fleet: FleetIndex | None = None
         self._withdrawals: list[ConditionEvent] = []
+        self._active_before: Mapping[str, ConditionEvent] = {}
+        """After `restore`, until the fleet is known: how each active condition would return."""
+        self._looked_ns = NEVER_LOOKED_NS
+        self._scratch: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
         self._grow()
+
+    # --- fleet -------------------------------------------------------------------------------------------------------
 
     def take_fleet(self, fleet: FleetIndex, now_ns: int = 0) -> None:
         """A new fleet revision. Active conditions that it withdraws return with the next record, as of `now_ns`."""
-        if self._fleet is not None:
-            for definition in self.conditions.withdrawn(fleet.conditions):
-                context = self._fleet.contexts[definition.channel_id]
-                self._withdrawals.append(withdrawal(definition, context, now_ns))
+        returns = self._returns()
+        for definition in fleet.conditions:
+            returns.pop(definition.condition_id, None)
+        self._withdrawals += [withdrawn_at(event, now_ns) for event in returns.values()]
+        self._active_before = {}
         self._fleet = fleet
         self.channels.take_contexts(fleet.contexts.values())
         self._grow()
         self.conditions.take_definitions(fleet.conditions, self.channels.row_of_channel, len(self.channels))
+
+    def _returns(self) -> dict[str, ConditionEvent]:
+        """How each active condition would return if it were withdrawn at time 0."""
+        if self._fleet is None:
+            return dict(self._active_before)
+        contexts = self._fleet.contexts
+        return {
+            definition.condition_id: withdrawal(definition, contexts[definition.channel_id], 0)
+            for definition in self.conditions.active()
+        }
+
+    def _grow(self) -> None:
+        count = len(self.channels)
+        self.detector.grow(count)
+        self.conditions.grow(count)
+        self._state.grow(count)
+        self._clocks.grow(len(self.channels.gateway_ids))
+        if len(self._scratch) < count:
+            self._scratch = np.zeros(count, dtype=np.intp)
+
+    # --- records -----------------------------------------------------------------------------------------------------
 
     def step(self, record: Record, detected_ns: int) -> Scored:
         """Takes one record.
@@ -71,69 +149,223 @@ class Pipeline:
             record: observations, in order of arrival.
             detected_ns: our clock, for the events.
         """
-        rows = self.channels.rows_of(record.channel_id)
-        watermark_ns, lanes = self._watermark_ns[rows], dict(self.conditions.lanes)
+        rows = self.rows_of(record.channel_id)
+        gateway = self.channels.gateway[rows]
+        epochs = self._clocks.new_epochs(record, self.channels.index_of_gateway)
+        clock_rows = np.concatenate([gateway, np.array([each for _, each, _ in epochs], dtype=np.intp)])
+        before, clocks_before = self._state.share(rows), self._clocks.state[clock_rows]
         try:
-            return self._step(rows, record, detected_ns)
+            repeats = find_repeats(self._state, rows, record)
+            is_overtaken = self._clocks.find_overtaken(record, gateway, epochs)
+            if repeats.any():
+                kept = ~repeats
+                return self._step(rows[kept], only(record, kept), is_overtaken[kept], detected_ns, len(record))
+            return self._step(rows, record, is_overtaken, detected_ns, len(record))
         except Exception:
             # So that a caller may try parts of the record again: nothing was seen, no condition has moved.
-            self._watermark_ns[rows] = watermark_ns
-            self.conditions.restore_lanes(lanes)
+            self._state.put(rows, before)
+            self._clocks.state[clock_rows] = clocks_before
+            self.conditions.roll_back()
             raise
 
-    def _step(self, rows: Rows, record: Record, detected_ns: int) -> Scored:
+    def rows_of(self, channel_ids: UInt32s) -> Rows:
+        """The row of each channel; a channel that no fleet has named yet gets one."""
+        rows = self.channels.rows_of(channel_ids)
+        if len(self.channels) != len(self._scratch):
+            self._grow()
+        return rows
+
+    def _step(self, rows: Rows, record: Record, is_overtaken: Bools, detected_ns: int, came: int) -> Scored:
         assert self._fleet is not None  # readings are resolved with the fleet that this pipeline was given first
-        is_clock_wrong = find_clock_faults(record.phenomenon_ns, record.received_ns, record.is_historical)
-        reasons = control_quality(
-            record.reason,
-            record.value,
-            self.channels.plausible_min[rows],
-            self.channels.plausible_max[rows],
-            is_clock_wrong,
-        )
-        event_ns = np.where(is_clock_wrong, record.received_ns, record.phenomenon_ns)
-        is_late = record.is_historical | (event_ns <= self._watermark_ns[rows])
-        np.maximum.at(self._watermark_ns, rows[~is_late], event_ns[~is_late])
-        is_good = ~is_bad(reasons)
-        scores = self.learn(rows, record.value, is_good & ~is_late)
-        readings = Readings(rows[is_good], event_ns[is_good], record.value[is_good], scores[is_good], is_late[is_good])
+        work = self._control(rows, record, is_overtaken)
+        if not work.is_late.any() and self._are_distinct(rows):
+            self._take_live(work, slice(None))
+        else:
+            for each in split_rounds(rows, work.is_late):
+                self._score_history(work, each.history)
+                self._take_live(work, each.live)
+        scores = _rounded(work.scores)
+        is_good = ~is_bad(work.reasons)
+        if is_good.all():
+            readings = Readings(rows, work.event_ns, record.value, scores, work.is_late)
+        else:
+            readings = Readings(
+                rows[is_good], work.event_ns[is_good], record.value[is_good], scores[is_good], work.is_late[is_good]
+            )
         events, changed = self.conditions.evaluate(readings, self._fleet.contexts, detected_ns)
         lanes = {key: self.conditions.lanes.get(key, LaneState()) for key in changed}
         for withdrawn in self._withdrawals:
             events.append(withdrawn)
             lanes[ConditionKey(withdrawn.condition_id, is_historical=False)] = LaneState()
         self._withdrawals = []
-        return Scored(rows, event_ns, reasons, scores, is_late, events, lanes)
+        return Scored(
+            record, came - len(record), rows, work.event_ns, work.reasons, scores, work.is_late, events, lanes
+        )
 
-    def learn(self, rows: Rows, values: Floats, usable: Bools) -> Floats:
-        """Scores and learns the usable readings of a batch; NaN for the others. Also how stored history is replayed."""
-        scores = np.full(len(rows), np.nan)
-        if usable.any():
-            used = rows[usable]
-            scores[usable] = self.detector.score_and_learn(used, values[usable], self.channels.resolution[used])
-        return scores
+    def _control(self, rows: Rows, record: Record, is_overtaken: Bools) -> _Work:
+        """Quality of each reading for itself, and what of the record is history from the beginning."""
+        faults = find_clock_faults(record.phenomenon_ns, record.received_ns, record.is_historical)
+        is_clock_wrong = faults.is_ahead | (faults.is_behind & ~is_overtaken)
+        limits = self.channels.limits[rows]
+        return _Work(
+            record=record,
+            rows=rows,
+            limits=limits,
+            event_ns=np.where(is_clock_wrong, record.received_ns, record.phenomenon_ns),
+            reasons=control_quality(
+                record.reason, record.value, limits[:, PLAUSIBLE_MIN], limits[:, PLAUSIBLE_MAX], is_clock_wrong
+            ),
+            is_late=record.is_historical | is_overtaken,
+            scores=np.full(len(record), np.nan),
+        )
 
-    def _grow(self) -> None:
-        count = len(self.channels)
-        self.detector.grow(count)
-        added = count - len(self._watermark_ns)
-        self._watermark_ns = np.concatenate([self._watermark_ns, np.full(added, NEVER_SEEN_NS, dtype=np.int64)])
+    def _take_live(self, work: _Work, at: slice | Rows) -> None:
+        """Readings that came as live, at most one a channel: lateness, motion, hearing, score; all of it is learnt."""
+        rows, event_ns = work.rows[at], work.event_ns[at]
+        share = self._state.share(rows)
+        bad = is_bad(work.reasons[at])
+        is_late = event_ns <= share.times[:, LATEST_NS]
+        np.maximum(share.times[:, LATEST_NS], event_ns, out=share.times[:, LATEST_NS])
+        hear(share, work.record.received_ns[at], bad)
+        usable = ~(bad | is_late)
+        if usable.all():
+            self._learn(work, at, share)
+            self._state.put(rows, share)
+            return
+        self._state.put(rows, share)
+        positions = np.arange(len(work.rows))[at]
+        work.is_late[positions[is_late]] = True
+        self._score_history(work, positions[is_late])
+        fresh = positions[usable]
+        if len(fresh):
+            fresh_share = Share(share.times[usable], share.numbers[usable])
+            self._learn(work, fresh, fresh_share)
+            self._state.put(work.rows[fresh], fresh_share)
+
+    def _learn(self, work: _Work, at: slice | Rows, share: Share) -> None:
+        """Motion and score of readings that are neither bad nor late; `share` and the detector learn them."""
+        values, limits = work.record.value[at], work.limits[at]
+        motion = control_motion(share, limits, values, work.event_ns[at])
+        if motion.is_step.any() or motion.is_flat.any():
+            reasons = work.reasons[at]
+            reasons[motion.is_flat & (reasons == Reason.OK)] = Reason.FLAT_LINE
+            reasons[motion.is_step & ((reasons == Reason.OK) | (reasons == Reason.FLAT_LINE))] = Reason.STEP_SUSPECT
+            work.reasons[at] = reasons
+        work.scores[at] = self.detector.score_and_learn(work.rows[at], values, limits[:, RESOLUTION])
+
+    def _score_history(self, work: _Work, at: Rows) -> None:
+        """Scores late readings against what is known now; nothing learns them."""
+        at = at[~is_bad(work.reasons[at])]
+        if len(at):
+            work.scores[at] = self.detector.score(work.rows[at], work.record.value[at], work.limits[at, RESOLUTION])
+
+    def _are_distinct(self, rows: Rows) -> bool:
+        """Whether no channel stands twice: six times cheaper than sorting."""
+        order = np.arange(len(rows))
+        self._scratch[rows] = order
+        return bool((self._scratch[rows] == order).all())
+
+    def learn(self, rows: Rows, values: Floats, usable: Bools) -> None:
+        """The detector learns the usable readings of a batch: how stored history is replayed."""
+        used = np.flatnonzero(usable)
+        for each in split_rounds(rows[used], np.zeros(len(used), dtype=np.bool_)):
+            at = used[each.live]
+            self.detector.learn(rows[at], values[at], self.channels.limits[rows[at], RESOLUTION])
+
+    # --- staleness ---------------------------------------------------------------------------------------------------
+
+    def find_stale(self, now_ns: int) -> list[ChannelsLost]:
+        """Channels of which nothing was heard for longer than their limit, once until they are heard again.
+
+        Args:
+            now_ns: the time of the log (ObservationMessage.made_ns): all that was received before it has been taken.
+                It looks once a second of it at most.
+        """
+        if self._looked_ns != NEVER_LOOKED_NS and now_ns < self._looked_ns + LOOK_NS:
+            return []
+        if self._looked_ns != NEVER_LOOKED_NS and now_ns > self._looked_ns + LOG_SILENCE_NS:
+            excuse(self._state, now_ns - self._looked_ns)
+        self._looked_ns = now_ns
+        rows = find_silent(self._state, self.channels.is_expected, now_ns)
+        gateway = self.channels.gateway[rows]
+        return [
+            ChannelsLost(
+                self.channels.gateway_ids[each],
+                tuple(self.channels.channel_ids[rows[gateway == each]].tolist()),
+                Reason.STALE,
+                now_ns,
+            )
+            for each in np.unique(gateway).tolist()
+        ]
+
+    def take_lost(self, lost: ChannelsLost) -> None:
+        """A bridge says that these channels are lost: they need not be called stale as well."""
+        known = self.channels.row_of_channel
+        rows = np.array([known[each] for each in lost.channel_ids if each in known], dtype=np.intp)
+        mark_lost(self._state, rows, lost.time_ns)
+
+    # --- snapshot ----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """All that the pipeline knows beside the fleet: one that restores it continues bit for bit."""
+        return encode_state(
+            PipelineState(
+                channel_ids=self.channels.channel_ids,
+                gateway=self.channels.gateway,
+                gateway_ids=tuple(self.channels.gateway_ids),
+                times=self._state.times,
+                numbers=self._state.numbers,
+                clocks=self._clocks.state,
+                detectors={"ewma_z": self.detector.snapshot()},
+                lanes=self.conditions.lanes,
+                withdrawals=tuple(self._withdrawals),
+                returns=self._returns(),
+                looked_ns=self._looked_ns,
+            )
+        )
+
+    def restore(self, snapshot: bytes) -> None:
+        """Takes a state from `snapshot`: of a new pipeline, before its first `take_fleet`.
+
+        Conditions that were active and that the fleet then does not define any more return, as if this pipeline had
+        run all the time. Raises ValueError if it is no snapshot of this version.
+        """
+        state = decode_state(snapshot)
+        self.channels = ChannelTable(state.channel_ids.tolist())
+        self.channels.take_gateways(state.gateway_ids)
+        self.channels.gateway[:] = state.gateway
+        self._state.restore(state.times, state.numbers)
+        self._clocks.state = state.clocks
+        self.detector.restore(state.detectors["ewma_z"])
+        self.conditions.lanes = dict(state.lanes)
+        self._withdrawals = list(state.withdrawals)
+        self._active_before = state.returns
+        self._looked_ns = state.looked_ns
+        self._grow()
 
     def restore_watermarks(self, rows: Rows, phenomenon_ns: Int64s) -> None:
-        """After a restart: the newest stored time of each channel."""
-        np.maximum.at(self._watermark_ns, rows, phenomenon_ns)
+        """After a restart without a snapshot of all: the newest stored time of each channel."""
+        np.maximum.at(self._state.times[:, LATEST_NS], rows, phenomenon_ns)
+
+
+def _rounded(scores: Floats) -> Floats:
+    rounded: Floats = np.clip(np.rint(scores * SCORE_STEPS) / SCORE_STEPS, -SCORE_MAX, SCORE_MAX)
+    rounded += 0.0  # no negative zero: it would be another number in Parquet and the same in InfluxDB
+    return rounded
 
 
 def unscored(pipeline: Pipeline, record: Record) -> Scored:
     """A record as it came, without scores and conditions: for what the pipeline itself could not take."""
-    count = len(record)
-    rows = pipeline.channels.rows_of(record.channel_id)
-    return Scored(rows, record.received_ns, record.reason, np.full(count, np.nan), record.is_historical, [], {})
+    rows = pipeline.rows_of(record.channel_id)
+    empty = np.full(len(record), np.nan)
+    return Scored(record, 0, rows, record.received_ns, record.reason, empty, record.is_historical, [], {})
 
 
 def join_scored(parts: Sequence[Scored]) -> Scored:
     """What was said of the parts of a record, as what is said of the whole."""
     return Scored(
+        record=concatenate([part.record for part in parts]),
+        duplicates=sum(part.duplicates for part in parts),
         row=np.concatenate([part.row for part in parts]),
         event_ns=np.concatenate([part.event_ns for part in parts]),
         reason=np.concatenate([part.reason for part in parts]),

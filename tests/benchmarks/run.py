@@ -1,6 +1,7 @@
 """`make bench`: all figures of docs/benchmarks.md, with the machine's name for the record. Takes about four minutes.
 
-Arguments: names of benchmarks to run only those, of `start`, `agent`, `embedded`, `alarm`, `lines`.
+Arguments: names of benchmarks to run only those, of `start`, `agent`, `embedded`, `alarm`, `load`, `bridge`, `lines`,
+`pipeline`, `parquet`, `store`, `index`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,32 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import edge_agent_cost, embedded_path, line_protocol_cost, sensor_to_alarm, start_time
+from tests.benchmarks import (
+    bridge_cost,
+    edge_agent_cost,
+    embedded_path,
+    influx_index,
+    line_protocol_cost,
+    load_cost,
+    parquet_cost,
+    pipeline_cost,
+    sensor_to_alarm,
+    start_time,
+    store_job,
+)
 
 BENCHMARKS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "start": ("Start and stop of the whole city", start_time.measure),
     "agent": ("Edge agent, 100 devices x 100 registers", edge_agent_cost.measure),
     "embedded": ("Embedded path, broker to durable store", embedded_path.measure),
     "alarm": ("Sensor to alarm, whole city", sensor_to_alarm.measure),
+    "load": ("The load generator alone", load_cost.measure),
+    "bridge": ("Bridge, broker to Kafka", bridge_cost.measure),
     "lines": ("Line protocol, two-field points", line_protocol_cost.measure),
+    "pipeline": ("The pipeline's step: quality control, one detector, conditions", pipeline_cost.measure),
+    "parquet": ("Archive to Parquet, and back to line protocol", parquet_cost.measure),
+    "store": ("Store job, from Kafka to InfluxDB", store_job.measure),
+    "index": ("InfluxDB's index with 300,000 series", influx_index.measure),
 }
 
 

@@ -5,105 +5,25 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 
-from contracts.access import hash_token
-
-ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "alarm_service.cli"]
-DEADLINE_S = 20.0
+from tests.running_alarm_service import COMMAND, DEADLINE_S, ROOT, Service, write_configuration
 
 
-def condition(number, state="active"):
-    value = 26.0 if state == "active" else 18.0
-    return {
-        "event_id": f"{number:031x}{'a' if state == 'active' else 'b'}",
-        "condition_id": f"condition-{number}",
-        "channel_id": number + 1,
-        "state": state,
-        "phenomenon_ns": 1_700_000_000_000_000_000 + number,
-        "detected_ns": 1_700_000_001_000_000_000,
-        "value": value,
-        "input_value": value,
-        "set_point": 25.0,
-        "priority": 1,
-        "colour": "red",
-        "title": "Methane above 25 %LEL",
-        "gateway_id": "gw-1",
-        "node_id": "gas-1",
-        "site_id": "station-1",
-        "district_id": "north",
-        "quantity": "methane_lel",
-        "unit": "%{LEL}",
-    }
-
-
-class Service:
-    """A running alarm service, killed at the end if the test did not stop it."""
-
-    def __init__(self, config):
-        self.process = subprocess.Popen(
-            [*COMMAND, "run", "--config", str(config)], cwd=ROOT, stderr=subprocess.PIPE, text=True
-        )
-        self.log = []
-        self._listening = threading.Event()
-        self._reader = threading.Thread(target=self._read_log)
-        self._reader.start()
-        if not self._listening.wait(DEADLINE_S):
-            self.kill()
-            raise AssertionError(f"the service does not listen: {self.log}")
-        self.client = httpx.Client(base_url=self.address, timeout=DEADLINE_S)
-
-    def _read_log(self):
-        for line in self.process.stderr:
-            self.log.append(line)
-            if match := re.search(r"event=listening host=(\S+) port=(\d+)", line):
-                self.address = f"http://{match[1]}:{match[2]}"
-                self._listening.set()
-        self._listening.set()
-
-    def post(self, *numbers, state="active"):
-        body = {"events": [condition(number, state) for number in numbers]}
-        return self.client.post("/v1/conditions", json=body, headers={"Authorization": "Bearer processor"})
-
-    def get(self, path, **params):
-        return self.client.get(path, params=params, headers={"Authorization": "Bearer operator"})
-
-    def acknowledge(self, alarm_id):
-        headers = {"Authorization": "Bearer operator"}
-        return self.client.post(f"/v1/alarms/{alarm_id}/acknowledge", json={"by": "zhang"}, headers=headers)
-
-    def kill(self):
-        self.process.kill()
-        self.wait()
-
-    def stop(self, number=signal.SIGTERM):
-        started = time.monotonic()
-        self.process.send_signal(number)
-        self.wait()
-        return self.process.returncode, time.monotonic() - started
-
-    def wait(self):
-        self.process.wait(DEADLINE_S)
-        self._reader.join(DEADLINE_S)
-        self.process.stderr.close()
-
-
-@pytest.fixture
-def config(tmp_path):
-    principals = "".join(
-        f'[[principal]]\nname = "{role}"\nrole = "{role}"\ntoken_sha256 = "{hash_token(role)}"\n'
-        for role in ("processor", "operator")
-    )
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgresql)])
+def config(request, tmp_path):
     path = tmp_path / "alarm-service.toml"
-    path.write_text(f'[http]\nport = 0\n[store]\npath = "data/alarms.sqlite"\n{principals}')
-    return path
+    if request.param == "sqlite":
+        yield write_configuration(path)
+        return
+    server = request.getfixturevalue("postgresql_server")
+    url = server.make_database("alarm_process")
+    yield write_configuration(path, f'url = "{url}"\npassword_file = "{server.password_file}"')
+    server.drop_database("alarm_process")
 
 
 @pytest.fixture
@@ -215,7 +135,6 @@ def test_check_config_says_ok_or_names_every_fault(config, tmp_path):
     assert refused.returncode == 2
     assert {line.split(": ")[1] for line in refused.stderr.splitlines()} == {
         "$.http.port",
-        "$.store.path",
         "$.store.pth",
         "$.principal",
     }
@@ -232,7 +151,8 @@ def test_a_port_that_is_taken_is_said_in_one_line(start, config):
     service = start()
     port = service.address.rpartition(":")[2]
     other = config.with_name("other.toml")
-    other.write_text(config.read_text().replace("port = 0", f"port = {port}").replace("data/", "other/"))
+    write_configuration(other, 'path = "other/alarms.sqlite"')
+    other.write_text(other.read_text().replace("port = 0", f"port = {port}"))
     refused = subprocess.run([*COMMAND, "run", "--config", other], cwd=ROOT, capture_output=True, text=True)
     assert refused.returncode == 1
     assert "event=cannot_start" in refused.stderr

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import getpass
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
 
-DEADLINE_S = 10.0
+from tests.mqtt_probe import DEADLINE_S, NOT_AUTHORISED, Client, accepts, free_port, wait_until
+
 PASSWORDS = {"citysense": "host-secret", "gw-1": "one-secret", "gw-2": "two-secret"}
-NOT_AUTHORISED = 0x87
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 
 
@@ -28,24 +24,6 @@ V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 class Broker:
     kind: str
     ports: dict[MQTTProtocolVersion, int]
-
-
-def wait_until(what: str, check: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not check():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}"
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def accepts(port: int) -> bool:
-    with socket.socket() as connection:
-        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 def render(kind: str, folder: Path, ports: dict[MQTTProtocolVersion, int]) -> Path:
@@ -88,38 +66,6 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
         process.wait(DEADLINE_S)
 
 
-@dataclass
-class Client:
-    """A paho client that notes what happens to it."""
-
-    client: mqtt.Client
-    connected: list[ReasonCode] = field(default_factory=list)
-    lost: list[ReasonCode] = field(default_factory=list)
-    published: list[ReasonCode] = field(default_factory=list)
-    subscribed: list[ReasonCode] = field(default_factory=list)
-    received: list[tuple[str, bytes, bool]] = field(default_factory=list)
-
-    def publish(self, topic: str, payload: bytes, retain: bool = False) -> ReasonCode:
-        before = len(self.published)
-        self.client.publish(topic, payload, qos=1, retain=retain)
-        wait_until(f"PUBACK for {topic}", lambda: len(self.published) > before)
-        return self.published[-1]
-
-    def subscribe(self, topic_filter: str) -> None:
-        before = len(self.subscribed)
-        self.client.subscribe(topic_filter, qos=1)
-        wait_until(f"SUBACK for {topic_filter}", lambda: len(self.subscribed) > before)
-
-    def vanish(self) -> None:
-        """The network goes away without a DISCONNECT."""
-        connection = self.client.socket()
-        assert connection is not None
-        connection.shutdown(socket.SHUT_RDWR)
-
-    def has(self, topic: str) -> bool:
-        return any(received == topic for received, _, _ in self.received)
-
-
 @pytest.fixture
 def connect(broker: Broker) -> Iterator[Callable[..., Client]]:
     opened: list[mqtt.Client] = []
@@ -137,11 +83,7 @@ def connect(broker: Broker) -> Iterator[Callable[..., Client]]:
             client.username_pw_set(user_name, password or PASSWORDS[user_name])
         if will is not None:
             client.will_set(will[0], will[1], qos=1)
-        client.on_connect = lambda *event: noted.connected.append(event[3])
-        client.on_disconnect = lambda *event: noted.lost.append(event[3])
-        client.on_publish = lambda *event: noted.published.append(event[3])
-        client.on_subscribe = lambda *event: noted.subscribed.extend(event[3])
-        client.on_message = lambda *event: noted.received.append((event[2].topic, event[2].payload, event[2].retain))
+        noted.listen()
         client.connect("127.0.0.1", broker.ports[protocol], keepalive=5)
         client.loop_start()
         opened.append(client)
@@ -154,13 +96,9 @@ def connect(broker: Broker) -> Iterator[Callable[..., Client]]:
         client.loop_stop()
 
 
-def is_accepted(client: Client) -> bool:
-    return client.connected == [ReasonCode(PacketTypes.CONNACK, "Success")]
-
-
 @pytest.mark.parametrize("protocol", [V5, V311], ids=["MQTT 5", "MQTT 3.1.1"])
 def test_a_known_gateway_connects(connect: Callable[..., Client], protocol: MQTTProtocolVersion) -> None:
-    assert is_accepted(connect("gw-1", protocol=protocol))
+    assert connect("gw-1", protocol=protocol).is_accepted
 
 
 @pytest.mark.parametrize("protocol", [V5, V311], ids=["MQTT 5", "MQTT 3.1.1"])
@@ -171,7 +109,7 @@ def test_nobody_else_connects(connect: Callable[..., Client], protocol: MQTTProt
         "no name": (None, None),
         "unknown name": ("gw-3", "guess"),
     }
-    accepted = [who for who, (name, password) in strangers.items() if is_accepted(connect(name, password, protocol))]
+    accepted = [who for who, (name, password) in strangers.items() if connect(name, password, protocol).is_accepted]
     assert accepted == []
 
 

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from contracts.access import hash_token
+from tests.running_postgresql import running_postgresql
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "device_registry.cli"]
@@ -68,14 +69,24 @@ class Service:
         self.process.stderr.close()
 
 
-@pytest.fixture
-def config(tmp_path):
-    path = tmp_path / "device-registry.toml"
+def write_configuration(path, store='path = "data/fleet.sqlite"', port=0):
     path.write_text(
-        '[http]\nport = 0\n[store]\npath = "data/fleet.sqlite"\n'
+        f"[http]\nport = {port}\n[store]\n{store}\n"
         f'[[principal]]\nname = "engineer"\nrole = "engineer"\ntoken_sha256 = "{hash_token("engineer")}"\n'
     )
     return path
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgresql)])
+def config(request, tmp_path):
+    path = tmp_path / "device-registry.toml"
+    if request.param == "sqlite":
+        yield write_configuration(path)
+        return
+    server = request.getfixturevalue("postgresql_server")
+    url = server.make_database("registry_process")
+    yield write_configuration(path, f'url = "{url}"\npassword_file = "{server.password_file}"')
+    server.drop_database("registry_process")
 
 
 @pytest.fixture
@@ -208,7 +219,6 @@ def test_check_config_says_ok_or_names_every_fault(config, tmp_path):
     assert refused.returncode == 2
     assert {line.split(": ")[1] for line in refused.stderr.splitlines()} == {
         "$.http.port",
-        "$.store.path",
         "$.store.pth",
         "$.principal",
     }
@@ -224,8 +234,7 @@ def test_a_configuration_that_is_not_there_is_a_fault(tmp_path):
 def test_a_port_that_is_taken_is_said_in_one_line(start, config):
     service = start()
     port = service.address.rpartition(":")[2]
-    other = config.with_name("other.toml")
-    other.write_text(config.read_text().replace("port = 0", f"port = {port}").replace("data/", "other/"))
+    other = write_configuration(config.with_name("other.toml"), 'path = "other/fleet.sqlite"', port)
     refused = subprocess.run([*COMMAND, "run", "--config", other], cwd=ROOT, capture_output=True, text=True)
     assert refused.returncode == 1
     assert "device-registry: [Errno 98]" in refused.stderr
@@ -235,3 +244,60 @@ def test_a_port_that_is_taken_is_said_in_one_line(start, config):
 def test_the_version_is_told():
     told = subprocess.run([*COMMAND, "--version"], cwd=ROOT, capture_output=True, text=True)
     assert re.fullmatch(r"device-registry (0\.1\.0|0\+unknown)\n", told.stdout)
+
+
+@pytest.mark.needs_postgresql
+def test_a_registry_goes_on_by_itself_when_its_killed_database_is_back(tmp_path, fleet):
+    with running_postgresql() as server:
+        store = f'url = "{server.make_database("registry")}"\npassword_file = "{server.password_file}"'
+        config = write_configuration(tmp_path / "device-registry.toml", store)
+        server.kill()
+        service = Service(config)  # before its database is there
+        try:
+            answer = service.get("/v1/fleet")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert "the registry cannot be read or written now" in answer.json()["detail"]
+            command = [*COMMAND, "import", "--config", config, fleet]
+            refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            assert refused.returncode == 1
+            assert "cannot be read or written now" in refused.stderr
+            server.start()
+            assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).returncode == 0
+            assert until_answered(service, "/v1/fleet", known_revision=0, wait_s=20).json()["revision"] == 1
+            server.kill()
+            assert service.patch("maintenance").status_code == 503
+            assert service.get("/v1/fleet").json()["revision"] == 1, "the kept snapshot is told all the same"
+            server.start()
+            assert until_answered(service, "/v1/nodes/gas-1").json()["state"] == "active"
+            assert service.patch("maintenance").status_code == 200
+            assert service.process.poll() is None
+            assert service.stop()[0] == 0
+        finally:
+            if service.process.poll() is None:
+                service.kill()
+            service.client.close()
+
+
+@pytest.mark.needs_postgresql
+def test_a_second_registry_on_the_database_says_who_holds_it_and_ends(postgresql_server, tmp_path):
+    url = postgresql_server.make_database("registry_held")
+    store = f'url = "{url}"\npassword_file = "{postgresql_server.password_file}"'
+    config = write_configuration(tmp_path / "device-registry.toml", store)
+    service = Service(config)
+    try:
+        refused = subprocess.run([*COMMAND, "run", "--config", config], cwd=ROOT, capture_output=True, text=True)
+        assert refused.returncode == 1
+        assert f"process {service.process.pid} (from 127.0.0.1" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    finally:
+        service.kill()
+        service.client.close()
+
+
+def until_answered(service, path, **params):
+    """Asks again while the answer is 503, as every reader does."""
+    end_s = time.monotonic() + DEADLINE_S
+    while (answer := service.get(path, **params)).status_code == 503:
+        assert time.monotonic() < end_s, answer.text
+        time.sleep(0.05)
+    return answer

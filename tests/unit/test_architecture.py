@@ -57,8 +57,16 @@ EXTRAS = {
     "grafana": ("platform",),
     "deploy": ("platform", "embedded-broker"),
 }
+DEVELOPMENT_ONLY = {"grafana": {"grafana_foundation_sdk"}}
+"""Import names of the development group, for a package of which no code runs on the platform."""
 PLATFORM_CONTRACTS = {"contracts.record"}
 """Modules of contracts that need the platform's weight (numpy): an agent never imports them."""
+PLATFORM_SIMULATORS = {
+    "simulators.check_load", "simulators.load_connection", "simulators.load_gateway", "simulators.load_ledger",
+    "simulators.load_report", "simulators.load_signal", "simulators.load_spool", "simulators.read_scored",
+    "simulators.run_load", "simulators.sparkplug_template",
+}  # fmt: skip
+"""Modules of `city-simulator load` and `load-check`, which run beside the platform."""
 NEVER_ON_A_GATEWAY = {"numpy", "pyarrow", "duckdb", "fastapi", "starlette", "uvicorn", "httpx", "jinja2", "aiomqtt"}
 COMES_WITH = {"pydantic_core": "pydantic", "starlette": "fastapi", "urllib3": "influxdb_client"}
 """Import names of distributions that a declared one brings and whose own interface is part of using it."""
@@ -66,10 +74,10 @@ COMES_WITH = {"pydantic_core": "pydantic", "starlette": "fastapi", "urllib3": "i
 IMPURE = {
     "aiokafka", "aiomqtt", "amqtt", "anyio", "asyncio", "atexit", "concurrent", "duckdb", "fastapi", "faust", "fcntl",
     "ftplib", "getpass", "http.client", "http.server", "httpx", "importlib.resources", "influxdb_client", "iotcore",
-    "logging", "mmap", "multiprocessing", "os", "paho", "psutil", "pty", "pyarrow.parquet", "pymodbus", "random",
-    "resource", "secrets", "select", "selectors", "serial", "shelve", "shutil", "signal", "smtplib", "socket",
-    "socketserver", "sqlite3", "ssl", "starlette", "subprocess", "syslog", "tempfile", "termios", "threading", "time",
-    "tty", "urllib.request", "urllib3", "uvicorn",
+    "logging", "mmap", "multiprocessing", "os", "paho", "psutil", "psycopg", "pty", "pyarrow.parquet", "pymodbus",
+    "random", "resource", "secrets", "select", "selectors", "serial", "shelve", "shutil", "signal", "smtplib", "socket",
+    "socketserver", "sqlalchemy", "sqlite3", "ssl", "starlette", "subprocess", "syslog", "tempfile", "termios",
+    "threading", "time", "tty", "urllib.request", "urllib3", "uvicorn",
 }  # fmt: skip
 """Modules that reach out of the process, or to its clock, its threads or its chance."""
 DETERMINISTIC = {"random.Random"}
@@ -88,11 +96,14 @@ VAGUE_NAMES = {"util", "utils", "helper", "helpers", "common", "manager", "misc"
 SHELLS: dict[str, str] = {
     "alarm_service.change_signal": "wakes long polls when an alarm changed",
     "alarm_service.cli": "the command line; runs the service until a signal",
+    "alarm_service.database": "one connection to the journal's SQLite file or PostgreSQL database",
     "alarm_service.desk": "hands work from the event loop to the journal's thread",
     "alarm_service.http_api": "serves HTTP",
-    "alarm_service.journal": "alarms and their journal in SQLite",
+    "alarm_service.journal": "alarms and their journal in SQLite or PostgreSQL",
+    "alarm_service.kafka_to_journal": "reads condition events from Kafka into the journal",
     "broker_config.cli": "the command line; writes a broker's files",
     "broker_config.set_up_influxdb": "makes buckets and tasks on an InfluxDB server",
+    "broker_config.set_up_kafka": "makes topics on a Kafka cluster",
     "console.cli": "the command line",
     "console.desk": "what the routes have at hand: services, store, clock",
     "console.live_hub": "wakes open pages when the state changed",
@@ -114,12 +125,14 @@ SHELLS: dict[str, str] = {
     "deploy.stack.find_servers": "finds servers that are installed or in the cache",
     "deploy.stack.prepare_servers": "makes a run directory ready for the servers, and them for their users",
     "deploy.stack.server_cache": "the cache of fetched and built servers",
+    "deploy.stack.start_servers": "starts the servers beside the broker for `citysense run --stack`",
     "deploy.supervise": "starts, restarts and stops programs",
     "deploy.tether": "ends a program when its supervisor is gone",
     "device_registry.cli": "the command line; runs the service until a signal",
+    "device_registry.database": "one connection to the registry's SQLite file or PostgreSQL database",
     "device_registry.http_api": "serves HTTP",
     "device_registry.snapshot_feed": "the newest snapshot for everybody who waits for it",
-    "device_registry.store": "the fleet and its audit log in SQLite",
+    "device_registry.store": "the fleet and its audit log in SQLite or PostgreSQL",
     "edge_agent.cli": "the command line",
     "edge_agent.drivers": "the registry of the drivers",
     "edge_agent.drivers.modbus_exchange": "one Modbus request and its answer",
@@ -134,10 +147,17 @@ SHELLS: dict[str, str] = {
     "edge_agent.run_agent": "the event loop and the threads of the agent",
     "edge_agent.spool_thread": "the spool in a thread of its own",
     "edge_agent.store_readings": "the spool in SQLite",
+    "grafana.build_dashboards": "writes the dashboards and data sources that Grafana reads",
+    "simulators.check_load": "compares a load's ledger with Parquet, InfluxDB or Kafka",
     "simulators.cli": "`city-simulator`: field devices of a city that does not exist, faults in them, and ledgers.",
+    "simulators.load_cli": "the words `load` and `load-check`",
+    "simulators.load_connection": "one MQTT connection of a load",
+    "simulators.load_ledger": "the ledger of a load in SQLite",
     "simulators.pseudo_terminal": "a pseudo-terminal that stands for a serial port",
     "simulators.read_instruments": "reads the instruments that come with the package",
+    "simulators.read_scored": "reads what the score job wrote to Kafka",
     "simulators.run_field": "runs the field devices until a signal",
+    "simulators.run_load": "runs a load: clock, connections, signals",
     "simulators.serve_control": "the control socket",
     "simulators.serve_modbus_tcp": "serves a field bus over Modbus TCP",
     "simulators.serve_serial": "serves field buses on pseudo-terminals",
@@ -147,14 +167,32 @@ SHELLS: dict[str, str] = {
     "stream_processor.change_signal": "wakes long polls when something changed",
     "stream_processor.channel_to_store": "the job: takes from the channel, commits, acknowledges",
     "stream_processor.cli": "the command line",
+    "stream_processor.distributed.archive_process": "the archive job: from Kafka to Parquet",
+    "stream_processor.distributed.bridge_process": "the bridge: a broker's gateways to Kafka, until a signal",
+    "stream_processor.distributed.channel_to_kafka": "writes what was gathered to Kafka",
+    "stream_processor.distributed.commands_to_mqtt": "publishes what jobs have to say to gateways",
+    "stream_processor.distributed.faust_job": "runs a job as a Faust worker, until a signal",
+    "stream_processor.distributed.follow_topics": "keeps the read process up to date from Kafka",
+    "stream_processor.distributed.kafka_producer": "writes to Kafka",
+    "stream_processor.distributed.parquet_archive": "journals and closed Parquet files of the archive",
+    "stream_processor.distributed.read_process": "the read API over Kafka and InfluxDB, until a signal",
+    "stream_processor.distributed.rebuild_process": "refills InfluxDB from the archive",
+    "stream_processor.distributed.restore_partition": "reads snapshot and log of a partition from Kafka",
+    "stream_processor.distributed.score_process": "the score job: states, fleet, what is written to Kafka",
+    "stream_processor.distributed.store_process": "the store job: InfluxDB, then acknowledgements",
+    "stream_processor.distributed.wait_for_topics": "waits for Kafka's topics before anything is written",
+    "stream_processor.distributed.watch_progress": "asks Kafka what is committed; ends a wedged process",
     "stream_processor.duckdb_store": "the hot store in DuckDB",
     "stream_processor.embedded": "bridge, job, store, outbox and read API in one process",
     "stream_processor.http_api": "serves HTTP",
+    "stream_processor.influx_reader": "asks InfluxDB over HTTP",
     "stream_processor.influx_sink": "writes bodies of lines to InfluxDB",
     "stream_processor.mqtt_to_channel": "the bridge: a Sparkplug host on the broker",
     "stream_processor.outbox_to_alarm_service": "tells condition events to the alarm service",
     "stream_processor.parquet_export": "writes Parquet files",
+    "stream_processor.parquet_file": "writes one Parquet file",
     "stream_processor.registry_to_fleet": "fetches the fleet snapshot and keeps it on disk",
+    "stream_processor.serve_http": "the read API's listening socket",
     "stream_processor.upstream_client": "calls the registry and the alarm service",
 }
 """Every module that is not pure, and what it is for."""
@@ -300,11 +338,12 @@ def sibling_imports(module: Module) -> list[str]:
 def undeclared_imports(module: Module) -> list[str]:
     """What a module imports that is not installed, by pyproject.toml, where it runs."""
     allowed = declared_imports(extras_of(module)) | sys.stdlib_module_names | PACKAGES
+    allowed |= DEVELOPMENT_ONLY.get(module.package, set())
     return [each.target for each in module.imports() if each.target.partition(".")[0] not in allowed]
 
 
 def extras_of(module: Module) -> tuple[str, ...]:
-    return ("platform",) if module.name in PLATFORM_CONTRACTS else EXTRAS[module.package]
+    return ("platform",) if module.name in PLATFORM_CONTRACTS | PLATFORM_SIMULATORS else EXTRAS[module.package]
 
 
 @each_module

@@ -1,13 +1,17 @@
-"""Events and journals for the tests of the alarm service."""
+"""Events and journals for the tests of the alarm service; each test with a journal runs on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from alarm_service.database import PostgresqlAddress
 from alarm_service.journal import Journal
 from contracts.alarm import ConditionEvent, ConditionState
 
@@ -52,7 +56,58 @@ def make_event(at: Callable[[float], int]) -> Callable[..., ConditionEvent]:
     return make
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgresql)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | PostgresqlAddress]:
+    """Where a journal may stand, with nothing there yet."""
+    if request.param == "sqlite":
+        yield tmp_path / "alarms.sqlite"
+        return
+    server = request.getfixturevalue("postgresql_server")
+    yield PostgresqlAddress(server.empty_database("alarms"), server.password_file)
+
+
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    with Journal(tmp_path / "alarms.sqlite") as journal:
+def journal(place: Path | PostgresqlAddress) -> Iterator[Journal]:
+    with Journal(place) as journal:
         yield journal
+
+
+@pytest.fixture
+def intrude(request: pytest.FixtureRequest, place: Path | PostgresqlAddress) -> Callable[[str], None]:
+    """`intrude("DELETE FROM journal")`: somebody with a console."""
+
+    def execute(*statements: str) -> None:
+        if isinstance(place, Path):
+            client: object = sqlite3.connect(place, isolation_level=None)
+        else:
+            client = request.getfixturevalue("postgresql_server").connect(place.url.rpartition("/")[2])
+        with contextlib.closing(client):
+            for statement in statements:
+                client.execute(statement)
+
+    return execute
+
+
+@pytest.fixture
+def in_trouble(
+    request: pytest.FixtureRequest, place: Path | PostgresqlAddress, journal: Journal
+) -> Callable[[], AbstractContextManager[None]]:
+    """`with in_trouble():` the journal cannot be written, and will be again."""
+
+    @contextlib.contextmanager
+    def locked() -> Iterator[None]:
+        if isinstance(place, Path):
+            ours = journal._database._engine.raw_connection()
+            ours.driver_connection.execute("PRAGMA busy_timeout = 0")
+            ours.close()
+            client = sqlite3.connect(place, isolation_level=None)
+            client.execute("BEGIN IMMEDIATE")
+        else:
+            client = request.getfixturevalue("postgresql_server").connect(place.url.rpartition("/")[2])
+            client.execute("BEGIN")
+            client.execute("LOCK TABLE alarm")
+        with contextlib.closing(client):
+            yield
+            client.execute("ROLLBACK")
+
+    return locked

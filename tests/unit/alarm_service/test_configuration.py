@@ -34,7 +34,7 @@ def test_every_fault_is_named_at_once():
     assert paths == {
         "$.colour",
         "$.http.port",
-        "$.store.path",
+        "$.store",
         "$.principal[0].role",
         "$.principal[0].token_sha256",
     }

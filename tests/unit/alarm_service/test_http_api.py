@@ -74,6 +74,7 @@ def test_the_list_of_routes_that_the_next_tests_walk_is_whole(app):
         ("GET", "/v1/alarms/1"),
         ("POST", "/v1/alarms/1/acknowledge"),
         ("GET", "/v1/journal"),
+        ("GET", "/v1/health"),
     }
 
 
@@ -126,6 +127,14 @@ def test_only_people_on_duty_acknowledge(app, make_event, role, status):
 
 def test_liveness_says_nothing_else(app):
     assert ask(app, "GET", "/healthz").json() == {"status": "ok"}
+
+
+def test_health_without_kafka_is_that_of_the_journal(app):
+    assert ask(app, "GET", "/v1/health", "viewer").json() == {
+        "is_journal_available": True,
+        "refused_messages_kept": 0,
+        "kafka": None,
+    }
 
 
 def test_an_alarm_is_raised_acknowledged_and_returns(app, make_event):
@@ -241,9 +250,9 @@ def test_a_long_poll_is_answered_when_the_service_stops(app, desk):
     assert call(app, story) == 200
 
 
-def test_a_disk_that_does_not_take_it_is_503_and_nothing_is_kept(app, journal, make_event, monkeypatch):
-    journal._connection.execute("PRAGMA query_only = ON")
-    answer = post_events(app, make_event("active", 1.0))
+def test_a_store_that_does_not_take_it_is_503_and_nothing_is_kept(app, in_trouble, make_event):
+    with in_trouble():
+        answer = post_events(app, make_event("active", 1.0))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    journal._connection.execute("PRAGMA query_only = OFF")
+    assert "lock" in answer.json()["detail"]
     assert post_events(app, make_event("active", 1.0)).json()["accepted"] == 1

@@ -6,6 +6,10 @@ from contracts.fleet import Domain
 from contracts.influx_schema import (
     AGGREGATES,
     BUCKETS,
+    COMPLETENESS,
+    COMPLETENESS_BUCKET,
+    COMPLETENESS_FIELDS,
+    COMPLETENESS_TAGS,
     FIELDS,
     MEASUREMENTS,
     READINGS,
@@ -46,3 +50,10 @@ def test_late_readings_are_aggregated_anew_while_their_raw_points_exist():
     for bucket in BUCKETS[1:]:
         assert bucket.run_every_s <= bucket.lateness_s <= READINGS.retention_s
         assert bucket.lateness_s % bucket.window_s == 0
+
+
+def test_completeness_is_no_domain_and_is_kept_for_ever():
+    assert COMPLETENESS not in MEASUREMENTS
+    assert COMPLETENESS_BUCKET.retention_s == 0
+    assert list(COMPLETENESS_TAGS) == sorted(COMPLETENESS_TAGS)
+    assert not set(COMPLETENESS_TAGS) & set(COMPLETENESS_FIELDS)

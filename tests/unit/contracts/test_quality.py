@@ -18,6 +18,8 @@ from contracts.quality import (
 STORED_CODES = {
     0: "ok",
     1: "clock_suspect",
+    2: "step_suspect",
+    3: "flat_line",
     64: "no_answer",
     65: "crc_error",
     66: "malformed_frame",

@@ -105,3 +105,18 @@ def test_a_byte_of_all_ones_from_a_broken_sensor_is_not_plausible_where_a_city_c
 def test_the_table_cannot_be_changed_at_run_time():
     with pytest.raises(TypeError):
         QUANTITIES["methane_lel"] = QUANTITIES["oxygen"]
+
+
+@each_quantity
+def test_a_greatest_rate_and_a_flat_line_time_are_far_from_what_rests_and_noise_do(quantity):
+    if quantity.max_rate is not None:
+        assert quantity.max_rate >= 100 * 10.0**-quantity.decimals or quantity.decimals == 0
+    if quantity.flat_line_s is not None:
+        assert quantity.flat_line_s >= 3_600
+
+
+def test_what_rests_or_jumps_by_right_is_not_watched_for_it():
+    for name in ("methane_lel", "carbon_monoxide", "hydrogen_sulfide", "oxygen", "level", "fire_alarm", "flow"):
+        assert QUANTITIES[name].flat_line_s is None
+    for name in ("fire_alarm", "acceleration", "strain", "pressure", "flow"):
+        assert QUANTITIES[name].max_rate is None

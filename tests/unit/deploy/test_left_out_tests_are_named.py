@@ -28,7 +28,7 @@ def run_pytest(folder: Path, body: str, *arguments: str, **environment: str) -> 
         capture_output=True,
         text=True,
         timeout=60,
-        env={**{name: value for name, value in os.environ.items() if name != "CITYSENSE_REQUIRE_ALL"}, **environment},
+        env={**{name: os.environ[name] for name in os.environ if not name.startswith("CITYSENSE_")}, **environment},
     )
 
 

@@ -11,7 +11,7 @@ from deploy import configuration_text
 from deploy.announcement import format_happenings, format_moved_ports, read_happenings
 from deploy.configuration_text import PRINCIPALS, RENDERERS, City, GatewayAccount
 from deploy.layout import RunDirectory
-from deploy.plan import FieldFacts, Program, Tools, check_order, plan_city, stop_waves
+from deploy.plan import FieldFacts, Program, Tools, check_order, plan_city, plan_embedded, stop_waves
 from deploy.ports import PREFERRED_PORTS, choose_ports
 from deploy.restart_policy import is_wedged, next_delay_s
 
@@ -26,7 +26,12 @@ FIELD = FieldFacts((18502, 18503), ("/srv/pty/rs485-1",))
 
 
 def plan(mosquitto: str | None = "/usr/sbin/mosquitto") -> dict[str, Program]:
-    return {program.name: program for program in plan_city(CITY, Tools("/venv/bin/python", mosquitto), FIELD)}
+    return {
+        program.name: program
+        for program in plan_city(
+            CITY, Tools("/venv/bin/python", mosquitto), FIELD, plan_embedded(CITY, "/venv/bin/python")
+        )
+    }
 
 
 def test_everything_comes_after_what_it_waits_for() -> None:

@@ -1,13 +1,17 @@
-"""Fleet files and stores for the tests of the device registry."""
+"""Fleet files and stores for the tests of the device registry, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
+from device_registry.database import WRITE_LOCK_KEY, PostgresqlAddress
 from device_registry.store import Store
 
 PLACES = """
@@ -52,7 +56,62 @@ def make_fleet():
     return make
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgresql)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | PostgresqlAddress]:
+    """Where a registry may stand, with nothing there yet."""
+    if request.param == "sqlite":
+        yield tmp_path / "fleet.sqlite"
+        return
+    server = request.getfixturevalue("postgresql_server")
+    yield PostgresqlAddress(server.empty_database("fleet"), server.password_file)
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "fleet.sqlite") as store:
+def store(place: Path | PostgresqlAddress) -> Iterator[Store]:
+    with Store(place, is_service=True) as store:
         yield store
+
+
+@pytest.fixture
+def intrude(request: pytest.FixtureRequest, place: Path | PostgresqlAddress) -> Callable[[str], None]:
+    """`intrude("DELETE FROM audit")`: somebody with a console."""
+
+    def execute(*statements: str) -> None:
+        if isinstance(place, Path):
+            client: object = sqlite3.connect(place, isolation_level=None)
+        else:
+            client = request.getfixturevalue("postgresql_server").connect(place.url.rpartition("/")[2])
+        with contextlib.closing(client):
+            for statement in statements:
+                client.execute(statement)
+
+    return execute
+
+
+@pytest.fixture
+def in_trouble(
+    request: pytest.FixtureRequest, place: Path | PostgresqlAddress, store: Store
+) -> Callable[[], AbstractContextManager[None]]:
+    """`with in_trouble():` the registry cannot be written, and will be again."""
+
+    @contextlib.contextmanager
+    def locked() -> Iterator[None]:
+        if isinstance(place, Path):
+            ours = store._database._engine.raw_connection()
+            ours.driver_connection.execute("PRAGMA busy_timeout = 0")
+            ours.close()
+            client = sqlite3.connect(place, isolation_level=None)
+            client.execute("BEGIN IMMEDIATE")
+        else:
+            ours = store._database._engine.raw_connection()
+            ours.driver_connection.execute("SET lock_timeout = 100")
+            ours.driver_connection.commit()
+            ours.close()
+            client = request.getfixturevalue("postgresql_server").connect(place.url.rpartition("/")[2])
+            client.execute("BEGIN")
+            client.execute("SELECT pg_advisory_xact_lock(%s)", (WRITE_LOCK_KEY,))
+        with contextlib.closing(client):
+            yield
+            client.execute("ROLLBACK")
+
+    return locked

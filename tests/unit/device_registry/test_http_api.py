@@ -181,11 +181,11 @@ def test_a_long_poll_wakes_when_a_node_changes(app):
     assert (fleet.revision, fleet.nodes[0].state) == (2, "maintenance")
 
 
-def test_a_long_poll_wakes_when_another_process_imports(app, feed, tmp_path, example):
+def test_a_long_poll_wakes_when_another_process_imports(app, feed, place, example):
     async def story(client):
         watch = asyncio.create_task(feed.watch_store())
         poll = await start_poll(client)
-        with Store(tmp_path / "fleet.sqlite") as other:
+        with Store(place) as other:
             changed = parse_fleet_file(example.replace("set_point = 25.0", "set_point = 20.0"), "x.toml")
             other.import_fleet(changed, "x.toml", "cli:test", 3_000)
         answer = await asyncio.wait_for(poll, 10)
@@ -218,9 +218,9 @@ def test_the_snapshot_is_built_once_per_revision(app, store, monkeypatch):
     assert len(built) == 2
 
 
-def test_a_disk_that_does_not_take_it_is_503_and_nothing_is_kept(app, store):
-    store._connection.execute("PRAGMA query_only = ON")
-    answer = patch(app, {"state": "maintenance"})
+def test_a_store_that_does_not_take_it_is_503_and_nothing_is_kept(app, in_trouble):
+    with in_trouble():
+        answer = patch(app, {"state": "maintenance"})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    store._connection.execute("PRAGMA query_only = OFF")
+    assert "lock" in answer.json()["detail"]
     assert ask(app, "GET", "/v1/nodes/gas-1", "viewer").json()["state"] == "active"

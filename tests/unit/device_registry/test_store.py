@@ -1,14 +1,20 @@
-"""The registry's file: atomic imports, channel numbers for ever, an audit log that nobody changes."""
+"""The registry's store: atomic imports, channel numbers for ever, an audit log that nobody changes."""
 
 from __future__ import annotations
 
 import sqlite3
+import threading
+from pathlib import Path
 
+import psycopg
 import pytest
 
 from contracts.errors import ConfigurationError
 from contracts.fleet import FleetSnapshot, LifecycleState
+from device_registry.database import PostgresqlAddress
 from device_registry.errors import (
+    StoreHeldError,
+    StoreRefusedError,
     StoreUnavailableError,
     StoreVersionError,
     TransitionRefusedError,
@@ -18,6 +24,8 @@ from device_registry.fleet_file import parse_fleet_file
 from device_registry.store import Store
 
 GAS = ["methane_lel", "temperature"]
+GOLDEN = Path(__file__).parents[2] / "golden/device_registry"
+AGAINST_A_CONSTRAINT = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
 
 @pytest.fixture
@@ -88,15 +96,24 @@ def test_a_changed_set_point_is_one_change_with_before_and_after(load, store, sn
     assert changed.detail == "set_point: 25.0 → 20.0"
 
 
-def test_an_import_that_fails_half_way_keeps_nothing_of_it(load, store, path, snapshot):
+DISK_FAULT = {
+    "sqlite": (
+        """CREATE TRIGGER disk_fault BEFORE INSERT ON node WHEN NEW.node_id = 'gas-3'
+        BEGIN SELECT RAISE(ABORT, 'disk fault'); END""",
+    ),
+    "postgresql": (
+        """CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'disk fault'
+        USING ERRCODE = 'integrity_constraint_violation'; END $$""",
+        """CREATE TRIGGER disk_fault BEFORE INSERT ON node FOR EACH ROW WHEN (NEW.node_id = 'gas-3')
+        EXECUTE FUNCTION fault()""",
+    ),
+}
+
+
+def test_an_import_that_fails_half_way_keeps_nothing_of_it(load, store, intrude, snapshot):
     load({"gas-1": GAS})
-    saboteur = sqlite3.connect(path)
-    saboteur.execute(
-        "CREATE TRIGGER disk_fault BEFORE INSERT ON node WHEN NEW.node_id = 'gas-3'"
-        " BEGIN SELECT RAISE(ABORT, 'disk fault'); END"
-    )
-    saboteur.close()
-    with pytest.raises(sqlite3.IntegrityError, match="disk fault"):
+    intrude(*DISK_FAULT[store._database.kind])
+    with pytest.raises(StoreRefusedError, match="disk fault"):
         load({"gas-1": GAS, "gas-2": GAS, "gas-3": GAS})
     assert [node.node_id for node in snapshot().nodes] == ["gas-1"]
     assert store.read_revision() == 1
@@ -201,28 +218,34 @@ def test_a_refused_state_change_leaves_no_trace(load, store):
     assert store.read_revision() == 1
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE audit SET \"by\" = 'somebody else'",
-        "DELETE FROM audit",
-        "REPLACE INTO audit SELECT entry_id, 0, 'me', 0, '', '', '', '' FROM audit LIMIT 1",
-        "DELETE FROM channel",
-        "UPDATE channel SET channel_id = channel_id + 100",
-        "UPDATE channel SET quantity = 'level' WHERE quantity = 'temperature'",
-        "REPLACE INTO channel VALUES (1, 'gas-1', 'level', 0)",
-        "UPDATE registry SET next_channel_id = 1",
-        "UPDATE registry SET revision = 0",
-        "DELETE FROM registry",
-    ],
-)
-def test_history_and_numbers_cannot_be_rewritten(load, path, store, statement):
+BOTH = {"sqlite", "postgresql"}
+REWRITINGS = {
+    "UPDATE audit SET \"by\" = 'somebody else'": BOTH,
+    "DELETE FROM audit": BOTH,
+    "DELETE FROM channel": BOTH,
+    "UPDATE channel SET channel_id = channel_id + 100": BOTH,
+    "UPDATE channel SET quantity = 'level' WHERE quantity = 'temperature'": BOTH,
+    "UPDATE registry SET next_channel_id = 1": BOTH,
+    "UPDATE registry SET revision = 0": BOTH,
+    "DELETE FROM registry": BOTH,
+    "REPLACE INTO audit SELECT entry_id, 0, 'me', 0, '', '', '', '' FROM audit LIMIT 1": {"sqlite"},
+    "REPLACE INTO channel VALUES (1, 'gas-1', 'level', 0)": {"sqlite"},
+    "TRUNCATE audit": {"postgresql"},
+    "TRUNCATE channel CASCADE": {"postgresql"},
+    "TRUNCATE registry": {"postgresql"},
+    "INSERT INTO channel VALUES (1, 'gas-1', 'level', 0) ON CONFLICT (channel_id) DO UPDATE SET quantity = 'level'": {
+        "postgresql"
+    },
+}
+
+
+@pytest.mark.parametrize("statement", REWRITINGS)
+def test_history_and_numbers_cannot_be_rewritten(load, intrude, store, statement):
     load({"gas-1": GAS})
     before = store.read_audit(100, None), store.build_snapshot()
-    intruder = sqlite3.connect(path)
-    with pytest.raises(sqlite3.IntegrityError, match=r"append-only|only grow|for ever"):
-        intruder.execute(statement)
-    intruder.close()
+    if store._database.kind in REWRITINGS[statement]:
+        with pytest.raises(AGAINST_A_CONSTRAINT, match=r"append-only|only grow|for ever"):
+            intrude(statement)
     assert (store.read_audit(100, None), store.build_snapshot()) == before
 
 
@@ -235,26 +258,98 @@ def test_the_audit_log_is_paged_newest_first(load, store):
     assert len(ids) == 8, "district, site, gateway, node, two channels, a condition, and the import itself"
 
 
-def test_a_locked_file_is_a_passing_trouble(load, store, path):
-    holder = sqlite3.connect(path, isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    store._connection.execute("PRAGMA busy_timeout = 0")
-    with pytest.raises(StoreUnavailableError, match="locked"):
+def test_a_lock_is_a_passing_trouble(load, in_trouble):
+    with in_trouble(), pytest.raises(StoreUnavailableError, match="lock"):
         load({"gas-1": GAS})
-    holder.close()
     assert load({"gas-1": GAS}).revision == 1
 
 
-def test_a_file_of_another_version_is_left_alone(path):
-    later = sqlite3.connect(path)
-    later.execute("PRAGMA user_version = 2")
-    later.close()
+def test_imports_by_several_processes_at_once_take_turns(place, store, make_fleet):
+    """Each sees what the one before it did: no number is given twice, no revision is lost."""
+    faults = []
+
+    def import_many(name):
+        try:
+            with Store(place) as other:
+                for count in range(1, 6):
+                    wanted = parse_fleet_file(make_fleet({f"{name}-{number}": GAS for number in range(count)}), "f")
+                    other.import_fleet(wanted, "f", name, 1_000, retire_missing=True)
+        except Exception as error:  # noqa: BLE001  # told below
+            faults.append(error)
+
+    threads = [threading.Thread(target=import_many, args=(name,)) for name in ("a", "b", "c")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert faults == []
+    entries = store.read_audit(10_000, None)
+    assert len([entry for entry in entries if entry.action == "imported"]) == store.read_revision()
+    added = [entry.detail for entry in entries if (entry.action, entry.kind) == ("added", "channel")]
+    assert len(set(added)) == len(added) == 3 * 5 * 2
+
+
+def test_a_file_of_version_0_1_0_is_opened_and_goes_on(path, make_fleet, example):
+    file = sqlite3.connect(path)
+    file.executescript((GOLDEN / "version_1.sql").read_text())
+    file.close()
+    with Store(path, is_service=True) as store:
+        assert (store.read_revision(), store.read_node("gas-1").state) == (2, "maintenance")
+        wanted = parse_fleet_file(example, "example_fleet.toml")
+        assert store.import_fleet(wanted, "example_fleet.toml", "cli:test", 3_000).changes == []
+        changed = parse_fleet_file(example.replace("set_point = 25.0", "set_point = 20.0"), "example_fleet.toml")
+        assert store.import_fleet(changed, "example_fleet.toml", "cli:test", 3_000).revision == 3
+        snapshot = FleetSnapshot.model_validate_json(store.build_snapshot().body)
+        assert [(row.channel_id, row.quantity) for row in snapshot.channels] == [(1, "methane_lel")]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgresql)])
+def test_a_store_of_another_version_is_left_alone(engine, request, tmp_path):
+    if engine == "sqlite":
+        place = tmp_path / "fleet.sqlite"
+        later = sqlite3.connect(place)
+        later.execute("PRAGMA user_version = 2")
+        later.close()
+    else:
+        server = request.getfixturevalue("postgresql_server")
+        place = PostgresqlAddress(server.make_database("fleet_later"), server.password_file)
+        server.execute("CREATE TABLE registry_schema AS SELECT 2::bigint AS version", "fleet_later")
     with pytest.raises(StoreVersionError, match="version 2, this program knows 1"):
-        Store(path)
+        Store(place)
 
 
 def test_commits_are_durable_against_power_cuts(store):
-    ((mode,),) = store._rows("PRAGMA journal_mode")
-    ((synchronous,),) = store._rows("PRAGMA synchronous")
-    ((foreign_keys,),) = store._rows("PRAGMA foreign_keys")
-    assert (mode, synchronous, foreign_keys) == ("wal", 2, 1), "WAL with synchronous=FULL (2)"
+    wanted = {
+        "sqlite": {"PRAGMA journal_mode": "wal", "PRAGMA synchronous": 2, "PRAGMA foreign_keys": 1},  # 2 is FULL
+        "postgresql": {"SHOW synchronous_commit": "on", "SHOW fsync": "on"},
+    }
+    with store._database.transaction() as connection:
+        for question, answer in wanted[store._database.kind].items():
+            assert connection.exec_driver_sql(question).scalar() == answer
+
+
+@pytest.mark.needs_postgresql
+def test_a_snapshot_is_of_one_moment_while_another_process_imports(postgresql_server, make_fleet):
+    """Reading is one transaction with one view of all tables."""
+    place = PostgresqlAddress(postgresql_server.make_database("fleet_moment"), postgresql_server.password_file)
+    with Store(place) as store, Store(place) as other:
+        other.import_fleet(parse_fleet_file(make_fleet({"gas-1": GAS}), "f"), "f", "cli:test", 1_000)
+        with store._database.transaction(is_read_only=True) as connection:
+            before = connection.exec_driver_sql("SELECT revision FROM registry").scalar()
+            other.import_fleet(parse_fleet_file(make_fleet({"gas-1": GAS, "gas-2": GAS}), "f"), "f", "cli:test", 2_000)
+            assert connection.exec_driver_sql("SELECT count(*) FROM node").scalar() == 1
+        assert (before, store.read_revision()) == (1, 2)
+
+
+@pytest.mark.needs_postgresql
+def test_the_second_service_on_a_database_learns_who_holds_it_and_an_import_does_not_mind(
+    postgresql_server, make_fleet, monkeypatch
+):
+    monkeypatch.setattr("device_registry.database.HELD_PATIENCE_S", 0.2)
+    place = PostgresqlAddress(postgresql_server.make_database("fleet_held"), postgresql_server.password_file)
+    with Store(place, is_service=True) as service:
+        with pytest.raises(StoreHeldError, match=r"in use by device-registry \S+ process \d+ \(from 127\.0\.0\.1"):
+            Store(place, is_service=True)
+        with Store(place) as other:
+            other.import_fleet(parse_fleet_file(make_fleet({"gas-1": GAS}), "f"), "f", "cli:test", 1_000)
+        assert service.read_revision() == 1

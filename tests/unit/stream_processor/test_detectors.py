@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 
 from stream_processor.detectors import DETECTORS
-from stream_processor.detectors.contract import occurrence_rounds
+from stream_processor.detectors.contract import split_rounds
 from stream_processor.detectors.ewma_z import ALPHA, CLIP_SIGMA, WARM_UP_READINGS, EwmaZ
 
 
 def feed(detector, rows, values, resolution=0.05):
-    rows = np.asarray(rows, dtype=np.intp)
-    return detector.score_and_learn(rows, np.asarray(values, dtype=float), np.full(len(rows), resolution))
+    rows, values = np.asarray(rows, dtype=np.intp), np.asarray(values, dtype=float)
+    scores = np.empty(len(rows))
+    for each in split_rounds(rows, np.zeros(len(rows), dtype=bool)):
+        at = each.live
+        scores[at] = detector.score_and_learn(rows[at], values[at], np.full(len(at), resolution))
+    return scores
 
 
 @pytest.fixture(params=sorted(DETECTORS))
@@ -105,11 +109,38 @@ def test_ewma_z_equals_the_formula_in_a_plain_loop():
         variance = (1 - weight) * (variance + weight * deviation**2)
 
 
-def test_rounds_hold_each_channel_once_and_keep_the_order_of_arrival():
+def test_score_says_what_score_and_learn_says_and_learns_nothing(build):
+    rows, values = traffic()
+    detector = build()
+    feed(detector, rows[:1_000], values[:1_000])
+    before = detector.snapshot()
+    channels, next_values = np.arange(5), np.linspace(0.0, 30.0, 5)
+    scores = detector.score(channels, next_values, np.full(5, 0.05))
+    assert detector.snapshot() == before
+    np.testing.assert_array_equal(scores, feed(detector, channels, next_values))
+
+
+def test_learn_learns_what_score_and_learn_learns(build):
+    rows, values = traffic(1_000)
+    learning, scoring = build(), build()
+    feed(scoring, rows, values)
+    for each in split_rounds(rows, np.zeros(len(rows), dtype=bool)):
+        learning.learn(rows[each.live], values[each.live], np.full(len(each.live), 0.05))
+    assert learning.snapshot() == scoring.snapshot()
+
+
+def test_rounds_hold_each_live_channel_once_and_keep_the_order_of_arrival():
     rows = np.array([3, 1, 3, 3, 1, 2])
-    rounds = [chunk.tolist() for chunk in occurrence_rounds(rows)]
+    rounds = [each.live.tolist() for each in split_rounds(rows, np.zeros(6, dtype=bool))]
     assert [sorted(chunk) for chunk in rounds] == [[0, 1, 5], [2, 4], [3]]
-    assert list(occurrence_rounds(np.zeros(0, dtype=np.intp))) == []
+    assert list(split_rounds(np.zeros(0, dtype=np.intp), np.zeros(0, dtype=bool))) == []
+
+
+def test_history_stands_in_the_round_of_the_live_reading_after_it():
+    rows = np.array([3, 3, 3, 1, 3, 3])
+    is_history = np.array([True, False, True, True, False, True])
+    rounds = [(each.live.tolist(), sorted(each.history.tolist())) for each in split_rounds(rows, is_history)]
+    assert rounds == [([1], [0, 3]), ([4], [2]), ([], [5])]
 
 
 def EwmaZ_of(channels):  # noqa: N802

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -14,6 +15,7 @@ from contracts.quality import Reason
 from contracts.query import PipelineHealth
 from stream_processor.change_signal import ChangeSignal
 from stream_processor.duckdb_store import DuckdbStore
+from stream_processor.errors import StoreBusyError
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.gap_ledger import GapLedger
 from stream_processor.http_api import ReadModel, build_api
@@ -22,6 +24,13 @@ from stream_processor.pipeline.pipeline import Pipeline
 from stream_processor.store_columns import Commit
 
 VIEWER = {"Authorization": "Bearer viewer-token"}
+
+
+def answer_of(question):
+    async def answer(*arguments):
+        return question(*arguments)
+
+    return answer
 
 
 @pytest.fixture
@@ -39,7 +48,15 @@ def model(tmp_path, fleet, record_of):
         is_broker_connected=True, stored_observations_total=2, duplicate_batches_total=0, quarantined_total=0,
         unscored_batches_total=0, shed_batches_total=0, queued_batches=0, outbox_events=0, gateways=[],
     )  # fmt: skip
-    yield ReadModel(store, latest, ChangeSignal(), GapLedger(), lambda: health, lambda: False)
+    yield ReadModel(
+        latest=latest,
+        latest_changed=ChangeSignal(),
+        trend=answer_of(store.trend),
+        completeness=lambda: list(GapLedger().rows()),
+        quarantine=answer_of(store.quarantine_page),
+        health=answer_of(lambda: health),
+        is_stopping=lambda: False,
+    )
     store.close()
 
 
@@ -95,3 +112,16 @@ def test_a_long_poll_answers_when_something_changes(api, model):
 @pytest.mark.parametrize("query", ["from_ns=5&to_ns=5", "buckets=0", "from_ns=-1", "to_ns=99999999999999999999"])
 def test_a_bad_question_is_refused(api, query):
     assert get(api, f"/v1/channels/11/trend?{query}").status_code == 422
+
+
+def test_what_is_not_known_now_is_said_in_words_and_is_no_empty_page(model):
+    def away(*_):
+        raise StoreBusyError("InfluxDB does not answer")
+
+    principals = (Principal(name="v", role=Role.VIEWER, token_sha256=hash_token("viewer-token")),)
+    api = build_api(replace(model, trend=answer_of(away), not_ready_because=lambda: "reads Kafka"), principals)
+    answer = get(api, "/v1/channels/11/trend")
+    assert (answer.status_code, answer.json()) == (503, {"detail": "InfluxDB does not answer"})
+    for path in ("latest", "completeness", "quarantine", "health"):
+        answer = get(api, f"/v1/{path}")
+        assert (answer.status_code, answer.json()) == (503, {"detail": "reads Kafka"}), path

@@ -168,7 +168,7 @@ def test_parquet_holds_each_row_once_with_provenance_and_files_are_never_rewritt
     ]
 
 
-def test_an_export_that_was_cut_off_is_done_again_over_the_same_files(tmp_path, store, fleet, pipeline, record_of):
+def test_an_export_that_was_cut_off_is_done_again_without_doubles(tmp_path, store, fleet, pipeline, record_of):
     export = ParquetExport(store, tmp_path / "parquet")
     store.commit(commit_of(pipeline, record_of((11, 0, 5.0), batch=1)))
     export.export(fleet)
@@ -179,6 +179,56 @@ def test_an_export_that_was_cut_off_is_done_again_over_the_same_files(tmp_path, 
     export.export(fleet)
     path = f"{tmp_path}/parquet/**/*.parquet"
     assert sorted(duckdb.sql(f"SELECT value FROM read_parquet('{path}')").fetchall()) == [(5.0,), (6.0,)]
+
+
+def test_a_channel_that_the_registry_learns_between_two_tries_is_exported_once(
+    tmp_path, store, fleet, pipeline, record_of
+):
+    export = ParquetExport(store, tmp_path / "parquet")
+    store.commit(commit_of(pipeline, record_of((11, 0, 5.0), batch=1)))
+    export.export(fleet.model_copy(update={"channels": [], "conditions": []}))
+    assert list(tmp_path.rglob("domain=unknown/*.parquet"))
+    with store.transaction() as cursor:
+        cursor.execute("UPDATE parquet_export SET is_done = false")
+    assert export.export(fleet) == 1
+    path = f"{tmp_path}/parquet/**/*.parquet"
+    assert duckdb.sql(f"SELECT domain, value FROM read_parquet('{path}', hive_partitioning = true)").fetchall() == [
+        ("gas", 5.0)
+    ]
+
+
+def test_many_commits_become_files_of_bounded_size(tmp_path, store, fleet, pipeline, record_of, monkeypatch):
+    monkeypatch.setattr("stream_processor.parquet_export.ROWS_PER_FILE", 4)
+    export = ParquetExport(store, tmp_path / "parquet")
+    for number in range(5):
+        store.commit(commit_of(pipeline, record_of((11, number, 1.0 + number), (12, number, 2.0), batch=number + 1)))
+    assert export.export(fleet) == 10
+    names = sorted(path.name for path in tmp_path.rglob("*.parquet"))
+    assert names == [f"part-{first:012d}-{last:012d}.parquet" for first, last in ((1, 2), (3, 4), (5, 5))]
+
+
+def test_event_time_is_exported_as_the_pipeline_said(tmp_path, store, fleet, pipeline, record_of, time_ns):
+    commit = commit_of(pipeline, record_of((11, 0, 5.0), (12, 0, 6.0), batch=1))
+    commit.scored.event_ns[:] = [time_ns + 1_234_567, time_ns]
+    store.commit(commit)
+    ParquetExport(store, tmp_path / "parquet").export(fleet)
+    sql = f"SELECT epoch_ns(event_time) + event_rest_ns FROM '{tmp_path}/parquet/**/*.parquet' ORDER BY 1"
+    assert duckdb.sql(sql).fetchall() == [(time_ns,), (time_ns + 1_234_567,)]
+
+
+def test_a_store_from_before_the_event_time_is_opened_and_exported(
+    tmp_path, store, fleet, pipeline, record_of, time_ns
+):
+    store.commit(commit_of(pipeline, record_of((11, 0, 5.0), batch=1)))
+    with store.transaction() as cursor:
+        cursor.execute("ALTER TABLE observation DROP COLUMN event_ns")
+    store.close()
+    again = DuckdbStore(tmp_path)
+    again.commit(commit_of(pipeline, record_of((11, 1, 6.0), batch=2)))
+    ParquetExport(again, tmp_path / "parquet").export(fleet)
+    again.close()
+    sql = f"SELECT epoch_ns(event_time) FROM '{tmp_path}/parquet/**/*.parquet' ORDER BY 1"
+    assert duckdb.sql(sql).fetchall() == [(time_ns,), (time_ns + 10**9,)]
 
 
 def test_rows_leave_the_hot_store_only_when_they_are_in_parquet_and_learnt(

@@ -1,0 +1,405 @@
+"""What the score job knows of one partition, and what it says of each of its messages. Pure.
+
+    ObservationMessage → deduplicate by batch → Pipeline.step → ledger, hours → Outcome
+
+The state after a message is a function of the partition's log up to it and of the fleet alone: whoever restores a
+snapshot and replays the log from there has the same state, bit for bit, and says the same. There is no clock in it but
+the log's own (`made_ns`), except the time of detection that condition events carry.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import traceback
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, replace
+from typing import Any, Final, Self
+
+import numpy as np
+
+from contracts.alarm import ConditionEvent
+from contracts.errors import ContractError, RecordError
+from contracts.fleet import FleetSnapshot
+from contracts.kafka_topic import OBSERVATIONS
+from contracts.notice import BatchesLost, ChannelsLost, Quarantined
+from contracts.observation import NANOSECONDS_PER_SECOND
+from contracts.query import GatewayCompleteness, HourCompleteness
+from contracts.ranges import BATCH_MAX, RangeSet
+from contracts.record import Bools, Int64s, Record, UInt32s
+from contracts.record_message import (
+    HourOfGateway,
+    ObservationMessage,
+    PartitionTotals,
+    ScoredMessage,
+    decode_observations,
+)
+from contracts.uplink import BatchIdentity
+from contracts.uplink_command import UplinkCommand, UplinkCommandKind
+from stream_processor.fleet_index import FleetIndex
+from stream_processor.gap_ledger import GapLedger
+from stream_processor.gap_request import GapRequests
+from stream_processor.hour_completeness import HourLedger
+from stream_processor.pipeline.pipeline import Pipeline, Scored, join_scored, unscored
+
+HOURS_INTERVAL_NS: Final = 60 * NANOSECONDS_PER_SECOND
+"""How often changed hours are told."""
+COMPLETENESS_INTERVAL_NS: Final = 60 * NANOSECONDS_PER_SECOND
+"""How often a gateway's ledger is told, if it has changed."""
+GAPS_TOLD_INTERVAL_NS: Final = 10 * NANOSECONDS_PER_SECOND
+"""How often it is told if it has gaps, or had some when it was told last: that is what somebody looks for."""
+GAP_INTERVAL_NS: Final = 5 * NANOSECONDS_PER_SECOND
+"""How often gaps are looked for."""
+NEVER_NS: Final = 0
+NOT_A_RECORD: Final = "not_a_record"
+"""Quarantine reason: a message of `observations` that is none."""
+QUARANTINED_PAYLOAD_BYTES: Final = 4 * 1024
+_MAGIC: Final = b"citysense partition 1\n"
+_LENGTHS: Final = struct.Struct("<QQ")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What follows from one message."""
+
+    scored: ScoredMessage
+    events: tuple[ConditionEvent, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
+    completeness: tuple[GatewayCompleteness, ...] = ()
+    commands: tuple[UplinkCommand, ...] = ()
+    """Requests to send missing batches again."""
+    failures: tuple[str, ...] = ()
+    """Traces of what the pipeline raised: defects of ours, for the log."""
+
+
+@dataclass(slots=True)
+class _Fresh:
+    """What of a message is no duplicate."""
+
+    record: Record
+    duplicates: list[BatchIdentity]
+    quarantined: list[Quarantined]
+
+
+class PartitionState:
+    """The state of one partition. `take` its messages in order of offset."""
+
+    def __init__(self, partition: int, fleet: FleetSnapshot) -> None:
+        """`fleet` holds the gateways of this partition (`restrict_fleet`)."""
+        self.partition = partition
+        self.next_offset = 0
+        """The offset after the last message that was taken."""
+        self.made_ns = NEVER_NS
+        """The log's time."""
+        self.totals = PartitionTotals()
+        self.ledger = GapLedger()
+        self.pipeline = Pipeline()
+        self._hours = HourLedger()
+        self._requests = GapRequests()
+        self._districts: dict[str, str] = {}
+        self._touched: set[str] = set()
+        """Gateways whose ledger has changed since it was told."""
+        self._told_gaps: set[str] = set()
+        """Gateways that had gaps when they were told last."""
+        self._gappy: set[str] = set()
+        """Gateways that had gaps at the last look."""
+        self._suspects: set[str] = set()
+        """Gateways that may have gaps now: the same, and those that were heard since."""
+        self._told_ns = {"hours": NEVER_NS, "completeness": NEVER_NS, "gaps_told": NEVER_NS, "gaps": NEVER_NS}
+        self._known_ids: UInt32s = np.zeros(0, dtype=np.uint32)
+        self.revision = fleet.revision
+        self.take_fleet(fleet)
+
+    def take_fleet(self, fleet: FleetSnapshot) -> None:
+        """A new fleet revision, between two messages."""
+        self.revision = fleet.revision
+        self.pipeline.take_fleet(FleetIndex(fleet), self.made_ns)
+        self._hours.take_fleet(fleet)
+        self._districts = {row.gateway_id: row.district_id for row in fleet.gateways}
+        self._known_ids = np.array(sorted(row.channel_id for row in fleet.channels), dtype=np.uint32)
+
+    def knows_all(self, record: Record) -> bool:
+        """Whether all channels are in the fleet that this state was given."""
+        if len(record) == 0:
+            return True
+        known = self._known_ids
+        at = np.minimum(np.searchsorted(known, record.channel_id), len(known) - 1)
+        return len(known) > 0 and bool((known[at] == record.channel_id).all())
+
+    def take(self, offset: int, message: ObservationMessage, detected_ns: int) -> Outcome:
+        """Takes the next message.
+
+        Args:
+            offset: where it stands; not before `next_offset`.
+            message: what the bridge heard.
+            detected_ns: our clock, for the events.
+        """
+        fresh = self._deduplicate(message)
+        scored, failures = self._score(fresh.record, detected_ns)
+        self._advance(offset, message.made_ns)
+        self._count(fresh, scored, is_unscored=bool(failures))
+        self._note_lost(message.batches_lost, message.channels_lost)
+        self._note_hours(scored)
+        stale = self.pipeline.find_stale(self.made_ns)
+        completeness, commands = self._tell_completeness(), self._ask_for_gaps()
+        return Outcome(
+            scored=ScoredMessage(
+                source_offset=offset,
+                made_ns=message.made_ns,
+                record=replace(scored.record, reason=scored.reason),
+                event_ns=scored.event_ns,
+                score_ewma_z=scored.score_ewma_z,
+                is_late=scored.is_late,
+                duplicates=tuple(fresh.duplicates),
+                batches_lost=message.batches_lost,
+                channels_lost=(*message.channels_lost, *stale),
+                completeness=tuple(self._tell_hours()),
+                totals=self.totals,
+            ),
+            events=tuple(scored.events),
+            quarantined=tuple(fresh.quarantined),
+            completeness=completeness,
+            commands=commands,
+            failures=failures,
+        )
+
+    def parse(self, value: bytes) -> ObservationMessage:
+        """The message that bytes are. What is none is quarantined, with a message without rows in its place."""
+        try:
+            message = decode_observations(value)
+            _check(message)
+        except RecordError as error:
+            payload = value[:QUARANTINED_PAYLOAD_BYTES]
+            bad = Quarantined(self.made_ns, OBSERVATIONS.name, NOT_A_RECORD, str(error), payload)
+            return ObservationMessage(self.made_ns, empty_record(), quarantined=((None, bad),))
+        return message
+
+    def snapshot(self) -> bytes:
+        """The state as versioned bytes, without the fleet."""
+        head = {
+            "partition": self.partition,
+            "next_offset": self.next_offset,
+            "made_ns": self.made_ns,
+            "totals": astuple(self.totals),
+            "ledger": self.ledger.export(),
+            "touched": sorted(self._touched),
+            "told_gaps": sorted(self._told_gaps),
+            "gappy": sorted(self._gappy),
+            "told_ns": self._told_ns,
+        }
+        text, hours = json.dumps(head, separators=(",", ":")).encode(), self._hours.snapshot()
+        return b"".join((_MAGIC, _LENGTHS.pack(len(text), len(hours)), text, hours, self.pipeline.snapshot()))
+
+    @classmethod
+    def restore(cls, snapshot: bytes, fleet: FleetSnapshot) -> Self:
+        """The state that `snapshot` says, with the fleet of now. Raises ValueError if it is none of this version."""
+        head, hours, pipeline = _parse_snapshot(snapshot)
+        state = cls(int(head["partition"]), FleetSnapshot(revision=fleet.revision))
+        state.next_offset = int(head["next_offset"])
+        state.made_ns = int(head["made_ns"])
+        state.totals = PartitionTotals(*head["totals"])
+        try:
+            state.ledger.restore((row[0], row[1], row[2], row[3], row[4]) for row in head["ledger"])
+        except ContractError as error:
+            raise ValueError(f"ledger of the snapshot: {error}") from error
+        state._touched = set(head["touched"])
+        state._told_gaps = set(head["told_gaps"])
+        state._gappy = set(head["gappy"])
+        state._told_ns = {name: int(head["told_ns"][name]) for name in state._told_ns}
+        state._suspects = {gateway_id for gateway_id, *_ in head["ledger"]}
+        state._hours.restore(hours)
+        state.pipeline = Pipeline()
+        state.pipeline.restore(pipeline)
+        state.take_fleet(fleet)
+        return state
+
+    def _deduplicate(self, message: ObservationMessage) -> _Fresh:
+        record, ledger = message.record, self.ledger
+        is_fresh = np.ones(len(record.batches), dtype=np.bool_)
+        duplicates: list[BatchIdentity] = []
+        for at, identity in enumerate(record.batches):
+            if identity is not None and not ledger.record_new(identity):
+                duplicates.append(identity)
+                is_fresh[at] = False
+        self._touch({identity.gateway_id for identity in record.batches if identity is not None})
+        quarantined = [bad for at, bad in message.quarantined if at is None or is_fresh[at]]
+        return _Fresh(_without_batches(record, is_fresh), duplicates, quarantined)
+
+    def _score(self, record: Record, detected_ns: int) -> tuple[Scored, tuple[str, ...]]:
+        """Should the pipeline fail, batch by batch, so that only the one that it cannot take goes unscored."""
+        try:
+            return self.pipeline.step(record, detected_ns), ()
+        except Exception:  # noqa: BLE001  # whatever a defect of ours raises, data must not be lost for it
+            failures = [traceback.format_exc()]
+        parts = []
+        for part in _split_batches(record):
+            try:
+                parts.append(self.pipeline.step(part, detected_ns))
+            except Exception:  # noqa: BLE001
+                failures.append(traceback.format_exc())
+                parts.append(unscored(self.pipeline, part))
+        return join_scored(parts or [unscored(self.pipeline, record)]), tuple(failures)
+
+    def _advance(self, offset: int, made_ns: int) -> None:
+        self.next_offset = offset + 1
+        self.made_ns = made_ns
+
+    def _count(self, fresh: _Fresh, scored: Scored, *, is_unscored: bool) -> None:
+        totals = self.totals
+        self.totals = PartitionTotals(
+            observations=totals.observations + len(scored.record),
+            duplicate_batches=totals.duplicate_batches + len(fresh.duplicates),
+            duplicate_observations=totals.duplicate_observations + scored.duplicates,
+            quarantined=totals.quarantined + len(fresh.quarantined),
+            unscored_messages=totals.unscored_messages + int(is_unscored),
+        )
+
+    def _note_lost(self, batches: Iterable[BatchesLost], channels: Iterable[ChannelsLost]) -> None:
+        for lost in batches:
+            for first, last in lost.ranges:
+                self.ledger.record_lost(lost.gateway_id, lost.epoch, first, last)
+            self._touch({lost.gateway_id})
+        for gone in channels:
+            self.pipeline.take_lost(gone)
+
+    def _note_hours(self, scored: Scored) -> None:
+        newest_ns = _newest_of_batches(scored.record, scored.event_ns, self.made_ns)
+        for identity, event_ns in zip(scored.record.batches, newest_ns, strict=True):
+            if identity is not None:
+                self._hours.record_stored(identity, event_ns)
+
+    def _tell_hours(self) -> list[HourOfGateway]:
+        return self._hours.changed(self.made_ns) if self._is_due("hours", HOURS_INTERVAL_NS) else []
+
+    def _tell_completeness(self) -> tuple[GatewayCompleteness, ...]:
+        if self._is_due("completeness", COMPLETENESS_INTERVAL_NS):
+            due = set(self._touched)
+        elif self._is_due("gaps_told", GAPS_TOLD_INTERVAL_NS):
+            due = self._touched & (self._told_gaps | self._gappy)
+        else:
+            return ()
+        self._touched -= due
+        self._told_gaps = (self._told_gaps - due) | (self._gappy & due)
+        return tuple(self._completeness_of(each) for each in sorted(due) if each in self._districts)
+
+    def _completeness_of(self, gateway_id: str) -> GatewayCompleteness:
+        return GatewayCompleteness(
+            gateway_id=gateway_id,
+            district_id=self._districts[gateway_id],
+            epochs=list(self.ledger.rows_of(gateway_id)),
+            hours=[
+                HourCompleteness(
+                    hour_ns=hour.hour_ns, stored_batches=hour.stored_batches, expected_batches=hour.expected_batches
+                )
+                for hour in self._hours.hours_of(gateway_id)
+            ],
+        )
+
+    def _ask_for_gaps(self) -> tuple[UplinkCommand, ...]:
+        if not self._is_due("gaps", GAP_INTERVAL_NS):
+            return ()
+        before, self._gappy = self._gappy, {each for each in self._suspects if self.ledger.missing(each)}
+        self._suspects = set(self._gappy)
+        asked = sorted((before | self._gappy) & self._districts.keys())
+        return tuple(command for gateway_id in asked for command in self._requests_of(gateway_id))
+
+    def _requests_of(self, gateway_id: str) -> Iterable[UplinkCommand]:
+        for epoch, ranges in self._requests.due(gateway_id, self.ledger, self.made_ns):
+            yield UplinkCommand(
+                kind=UplinkCommandKind.RESEND,
+                district_id=self._districts[gateway_id],
+                gateway_id=gateway_id,
+                epoch=epoch,
+                flat_ranges=tuple(RangeSet(ranges).flatten()),
+            )
+
+    def _touch(self, gateway_ids: set[str]) -> None:
+        self._touched |= gateway_ids
+        self._suspects |= gateway_ids
+
+    def _is_due(self, what: str, interval_ns: int) -> bool:
+        """A clock that was set back counts as due: else nothing would be told until it has caught up."""
+        if 0 <= self.made_ns - self._told_ns[what] < interval_ns:
+            return False
+        self._told_ns[what] = self.made_ns
+        return True
+
+
+def _check(message: ObservationMessage) -> None:
+    """What decoding does not look at, and what no state must be built on. Raises RecordError."""
+    batches = message.record.batches
+    lost = [(each.epoch, *edges) for each in message.batches_lost for edges in each.ranges]
+    numbers = [each for identity in batches if identity is not None for each in identity[1:]]
+    numbers += [number for row in lost for number in row]
+    if not set(map(type, numbers)) <= {int} or not 0 <= min(numbers, default=0) <= max(numbers, default=0) <= BATCH_MAX:
+        raise RecordError("a number of an epoch or a batch is none")
+    if any(first > last for _, first, last in lost):
+        raise RecordError("a range of lost batches is none")
+    if not all(at is None or 0 <= at < len(batches) for at, _ in message.quarantined):
+        raise RecordError("bad input of a batch that is not there")
+
+
+def empty_record() -> Record:
+    """A record without readings."""
+    return Record(
+        channel_id=np.zeros(0, dtype=np.uint32),
+        phenomenon_ns=np.zeros(0, dtype=np.int64),
+        received_ns=np.zeros(0, dtype=np.int64),
+        value=np.zeros(0),
+        reason=np.zeros(0, dtype=np.uint8),
+        is_historical=np.zeros(0, dtype=np.bool_),
+        batch_index=np.zeros(0, dtype=np.int32),
+        batches=(),
+    )
+
+
+def _select(record: Record, is_kept: Bools) -> Record:
+    """Some rows of a record; its batches stay as they are."""
+    return Record(
+        channel_id=record.channel_id[is_kept],
+        phenomenon_ns=record.phenomenon_ns[is_kept],
+        received_ns=record.received_ns[is_kept],
+        value=record.value[is_kept],
+        reason=record.reason[is_kept],
+        is_historical=record.is_historical[is_kept],
+        batch_index=record.batch_index[is_kept],
+        batches=record.batches,
+    )
+
+
+def _without_batches(record: Record, is_kept: Bools) -> Record:
+    """The record without the batches that are not kept, and without their rows."""
+    if is_kept.all():
+        return record
+    position = (np.cumsum(is_kept) - 1).astype(np.int32)
+    rows = _select(record, is_kept[record.batch_index])
+    kept = tuple(batch for batch, is_one in zip(record.batches, is_kept, strict=True) if is_one)
+    return replace(rows, batch_index=position[rows.batch_index], batches=kept)
+
+
+def _split_batches(record: Record) -> Iterable[Record]:
+    """Each batch as a record of its own."""
+    for at, batch in enumerate(record.batches):
+        rows = _select(record, record.batch_index == at)
+        yield replace(rows, batch_index=np.zeros(len(rows), dtype=np.int32), batches=(batch,))
+
+
+def _newest_of_batches(record: Record, event_ns: Int64s, otherwise_ns: int) -> list[int]:
+    """The time of the newest reading of each batch; `otherwise_ns` for one without readings."""
+    newest = np.full(len(record.batches), np.iinfo(np.int64).min)
+    np.maximum.at(newest, record.batch_index, event_ns)
+    has_rows = np.zeros(len(record.batches), dtype=np.bool_)
+    has_rows[record.batch_index] = True
+    times: list[int] = np.where(has_rows, newest, otherwise_ns).tolist()
+    return times
+
+
+def _parse_snapshot(snapshot: bytes) -> tuple[dict[str, Any], bytes, bytes]:
+    at = len(_MAGIC)
+    if snapshot[:at] != _MAGIC or len(snapshot) < at + _LENGTHS.size:
+        raise ValueError("not a snapshot of a partition of this version")
+    text_length, hours_length = _LENGTHS.unpack_from(snapshot, at)
+    at += _LENGTHS.size
+    head = json.loads(snapshot[at : at + text_length])
+    at += text_length
+    return head, snapshot[at : at + hours_length], snapshot[at + hours_length :]

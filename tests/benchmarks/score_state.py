@@ -1,0 +1,132 @@
+"""What the state of the score job costs: bytes of a snapshot, seconds to write one, to restore a partition, to replay.
+
+Seconds of one core are CPU seconds of this process; seconds with Kafka are of the clock.
+
+300,000 channels over 8 partitions (37,500 in each, five to a gateway); 10,000 readings/s over all, so that a
+minute to replay is 75,000 readings of a partition, in messages of 500. One partition is measured, on a real Kafka on
+the same machine: a worker restores its partitions one after another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from contracts.kafka_topic import OBSERVATIONS, STATE_SNAPSHOTS
+from contracts.record import Record, concatenate
+from contracts.record_message import ObservationMessage, encode_observations, encode_scored
+from contracts.uplink import BatchIdentity
+from stream_processor.distributed.kafka_message import KafkaMessage
+from stream_processor.distributed.kafka_producer import KafkaProducer
+from stream_processor.distributed.kafka_settings import KafkaSettings
+from stream_processor.distributed.partition_state import PartitionState
+from stream_processor.distributed.restore_partition import PartitionRestorer
+from stream_processor.distributed.state_snapshot import split_snapshot
+from tests.observed_city import CHANNELS_OF_GATEWAY, SECOND_NS, START_NS, city_fleet
+from tests.running_kafka import running_kafka
+
+CHANNELS = 37_500
+GATEWAYS = CHANNELS // CHANNELS_OF_GATEWAY
+MESSAGE_READINGS = 500
+REPLAYED_MESSAGES = 150
+"""60 s of 1,250 readings/s."""
+
+
+def measure() -> Iterator[str]:
+    """Lines of the report."""
+    logging.disable(logging.WARNING)
+    messages = [_message(number) for number in range(2 * REPLAYED_MESSAGES)]
+    fleet = city_fleet(GATEWAYS)
+    state = PartitionState(0, fleet)
+    yield f"one partition: {CHANNELS} channels, {GATEWAYS} gateways; messages of {MESSAGE_READINGS} readings"
+    spent_s = _score(state, messages[:REPLAYED_MESSAGES])
+    rate = REPLAYED_MESSAGES * MESSAGE_READINGS / spent_s
+    yield f"decode, score, encode: {1e6 / rate:.2f} us a reading, {rate:,.0f} readings/s on one core"
+    start_s = time.process_time()
+    data = state.snapshot()
+    per_channel = len(data) / CHANNELS
+    yield f"snapshot: {len(data):,} bytes, {per_channel:.0f} a channel, made in {_spent_ms(start_s):.0f} ms of one core"
+    start_s = time.process_time()
+    PartitionState.restore(data, fleet)
+    yield f"restored from bytes in {_spent_ms(start_s):.0f} ms of one core"
+    with tempfile.TemporaryDirectory() as folder, running_kafka(Path(folder), 1) as kafka:
+        settings = KafkaSettings(servers=(kafka.address,), partitions=1)
+        yield from asyncio.run(_measure_kafka(settings, state, data, messages))
+
+
+async def _measure_kafka(
+    settings: KafkaSettings, state: PartitionState, data: bytes, messages: list[bytes]
+) -> list[str]:
+    lines = []
+    async with KafkaProducer(settings, "bench") as producer:
+        await producer.send([KafkaMessage(OBSERVATIONS, 0, None, each) for each in messages])
+        for turn in range(3):
+            start_s = time.perf_counter()
+            parts = split_snapshot(0, turn, state.next_offset, data)
+            await producer.send([KafkaMessage(STATE_SNAPSHOTS, 0, *each) for each in parts])
+            written_ms = _since_ms(start_s)
+    lines.append(f"written to Kafka in {written_ms:.0f} ms, {len(parts)} messages")
+    fleet = city_fleet(GATEWAYS)
+    start_s, start_cpu_s = time.perf_counter(), time.process_time()
+    restored = await PartitionRestorer(settings).restore(0, len(messages), fleet, None)
+    took_s, spent_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
+    assert restored.next_offset == len(messages)
+    replayed = len(messages) - state.next_offset
+    lines.append(
+        f"restored from Kafka, {replayed} messages ({replayed * MESSAGE_READINGS:,} readings) replayed: "
+        f"{took_s:.2f} s, {spent_s:.2f} s of one core; "
+        f"all 8 partitions one after another: {8 * took_s:.1f} s, {8 * spent_s:.1f} s of one core"
+    )
+    return lines
+
+
+def _score(state: PartitionState, messages: list[bytes]) -> float:
+    start_s = time.process_time()
+    for message in messages:
+        encode_scored(state.take(state.next_offset, state.parse(message), 0).scored)
+    return time.process_time() - start_s
+
+
+def _message(number: int) -> bytes:
+    """100 batches of five readings: each gateway in turn."""
+    made_ns = START_NS + number * SECOND_NS * MESSAGE_READINGS // 1_250
+    count = MESSAGE_READINGS // CHANNELS_OF_GATEWAY
+    return encode_observations(
+        ObservationMessage(made_ns, concatenate([_batch(number * count + at, made_ns) for at in range(count)]))
+    )
+
+
+def _batch(serial: int, made_ns: int) -> Record:
+    gateway, count = serial % GATEWAYS, CHANNELS_OF_GATEWAY
+    return Record(
+        channel_id=np.arange(1 + gateway * count, 1 + (gateway + 1) * count, dtype=np.uint32),
+        phenomenon_ns=np.full(count, made_ns - 200_000_000, dtype=np.int64),
+        received_ns=np.full(count, made_ns - 50_000_000, dtype=np.int64),
+        value=10.0 + np.arange(count) * 0.1 + serial % 7 * 0.01,
+        reason=np.zeros(count, dtype=np.uint8),
+        is_historical=np.zeros(count, dtype=np.bool_),
+        batch_index=np.zeros(count, dtype=np.int32),
+        batches=(BatchIdentity(f"gw-{gateway:03d}", 3, 1 + serial // GATEWAYS),),
+    )
+
+
+def _since_ms(start_s: float) -> float:
+    return 1e3 * (time.perf_counter() - start_s)
+
+
+def _spent_ms(start_s: float) -> float:
+    return 1e3 * (time.process_time() - start_s)
+
+
+if __name__ == "__main__":
+    for line in measure():
+        print(line, flush=True)

@@ -1,0 +1,163 @@
+"""The embedded job with its real store: staleness and repeats as the console sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contracts.fleet import FleetSnapshot
+from contracts.query import ChannelLatest
+from contracts.record import Record
+from stream_processor import channel_to_store
+from stream_processor.bounded_channel import BoundedChannel
+from stream_processor.channel_to_store import Job
+from stream_processor.configuration import MqttSettings, StoreSettings
+from stream_processor.duckdb_store import DuckdbStore
+from stream_processor.effects import BatchReceived
+from stream_processor.fleet_index import FleetIndex
+from stream_processor.host_session import HostSession
+from stream_processor.mqtt_to_channel import Bridge
+
+START_NS = 1_761_955_200_000_000_000
+SECOND_NS = 1_000_000_000
+DEADLINE_S = 20.0
+
+
+@dataclass
+class WallClock:
+    """The job's clock: it stands until the test moves it."""
+
+    now_ns: int = START_NS
+
+    def time_ns(self) -> int:
+        return self.now_ns
+
+    monotonic = staticmethod(time.monotonic)
+
+
+@dataclass
+class RunningJob:
+    """A job with its channel, its store and its clock."""
+
+    job: Job
+    store: DuckdbStore
+    channel: BoundedChannel
+    clock: WallClock
+
+    async def hear(self, second: int, value: float) -> None:
+        """One reading of a third-party gateway; returns when it is committed or dropped."""
+        self.clock.now_ns = time_ns = START_NS + second * SECOND_NS
+        record = Record(
+            channel_id=np.array([11], dtype=np.uint32),
+            phenomenon_ns=np.array([time_ns]),
+            received_ns=np.array([time_ns]),
+            value=np.array([value]),
+            reason=np.zeros(1, dtype=np.uint8),
+            is_historical=np.zeros(1, dtype=np.bool_),
+            batch_index=np.zeros(1, dtype=np.int32),
+            batches=(None,),
+        )
+        count = self.taken
+        self.channel.put(BatchReceived("gw-1", None, record))
+        await until(lambda: self.taken == count + 1)
+
+    @property
+    def taken(self) -> int:
+        """Readings that were stored or dropped."""
+        return self.store.stored_total + self.job.counters.duplicate_observations_total
+
+    def latest(self) -> ChannelLatest:
+        """What the console shows of the channel."""
+        (row,) = self.job.latest.page(0).channels
+        return row
+
+
+async def until(is_true: Callable[[], bool]) -> None:
+    """Polls; fails at the deadline."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not is_true():
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def run_with_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a scenario beside a running job."""
+    monkeypatch.setattr(channel_to_store, "STALE_LOOK_S", 0.005)
+
+    def run(scenario: Callable[[RunningJob], object]) -> None:
+        clock = WallClock()
+        monkeypatch.setattr(channel_to_store, "time", clock)
+        settings = StoreSettings(directory=tmp_path, commit_interval_s=0.0)
+        store = DuckdbStore(tmp_path)
+        fleet = _fleet()
+        session, channel = HostSession(FleetIndex(fleet), 0), BoundedChannel(1_000)
+        job = Job(settings, store, session, channel, Bridge(MqttSettings(), session, channel), lambda: None)
+        job.restore(fleet)
+
+        async def beside() -> None:
+            task = asyncio.create_task(job.run())
+            try:
+                await scenario(RunningJob(job, store, channel, clock))  # type: ignore[misc]
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+        try:
+            asyncio.run(beside())
+        finally:
+            store.close()
+
+    return run
+
+
+def _fleet() -> FleetSnapshot:
+    site = {"site_id": "s", "district_id": "d", "domain": "gas", "name": "s", "latitude": 0.0, "longitude": 0.0}
+    node = {"node_id": "n", "gateway_id": "gw-1", "bus_id": "b", "site_id": "s", "model": "m"}
+    return FleetSnapshot.model_validate(
+        {
+            "revision": 1,
+            "districts": [{"district_id": "d", "name": "d"}],
+            "sites": [site],
+            "gateways": [{"gateway_id": "gw-1", "district_id": "d", "name": "g"}],
+            "nodes": [node],
+            "channels": [{"channel_id": 11, "node_id": "n", "quantity": "methane_lel"}],
+        }
+    )
+
+
+def test_a_channel_that_falls_silent_is_shown_as_stale_with_its_last_good_value_until_it_is_heard(
+    run_with_job: Callable[..., None],
+) -> None:
+    async def scenario(running: RunningJob) -> None:
+        for second in range(6):
+            await running.hear(second, 1.0 + second)
+        assert running.latest().reason == "ok"
+        for _ in range(5):
+            running.clock.now_ns += 7 * SECOND_NS
+            await asyncio.sleep(0.05)  # the job looks at each of these moments: a clock that leaps is its own silence
+        await until(lambda: running.latest().reason == "stale")
+        assert (running.latest().value, running.latest().last_good_value) == (None, 6.0)
+        await running.hear(60, 9.0)
+        await until(lambda: running.latest().reason == "ok")
+        assert running.latest().value == 9.0
+
+    run_with_job(scenario)
+
+
+def test_a_reading_that_a_third_party_gateway_tells_twice_is_stored_once_and_counted(
+    run_with_job: Callable[..., None],
+) -> None:
+    async def scenario(running: RunningJob) -> None:
+        for second, value in ((0, 1.0), (1, 2.0), (1, 2.0), (2, 3.0)):
+            await running.hear(second, value)
+        assert running.store.stored_total == 3
+        assert running.job.counters.duplicate_observations_total == 1
+
+    run_with_job(scenario)

@@ -1,0 +1,58 @@
+"""What the bridge tells of its gateways on `gateway.status`."""
+
+from __future__ import annotations
+
+import pytest
+
+from contracts.query import GatewayHealth
+from stream_processor.distributed.gateway_status import REFRESH_NS, GatewayStatus
+from stream_processor.host_session import EdgeNode
+
+NOW = 1_761_955_200_000_000_000
+
+
+@pytest.fixture
+def status():
+    board = GatewayStatus()
+    board.take_fleet({"gw-1": "harbour"})
+    return board
+
+
+def told(status, edge_node, now_ns):
+    edge_nodes = {} if edge_node is None else {("harbour", "gw-1"): edge_node}
+    return list(status.pop_due(edge_nodes, now_ns))
+
+
+def test_a_start_tells_everybody_as_offline_once(status):
+    offline = GatewayHealth(gateway_id="gw-1", is_online=False, epoch=None, last_payload_ns=None)
+    assert told(status, None, NOW) == [("gw-1", offline)]
+    assert told(status, None, NOW + 10 * REFRESH_NS) == []
+
+
+def test_births_and_deaths_and_new_epochs_are_told_at_once(status):
+    told(status, None, NOW)
+    edge_node = EdgeNode("harbour", "gw-1", is_online=True, epoch=7, last_payload_ns=NOW)
+    ((_, born),) = told(status, edge_node, NOW + 1)
+    assert (born.is_online, born.epoch, born.last_payload_ns) == (True, 7, NOW)
+    edge_node.epoch = 8
+    assert [health.epoch for _, health in told(status, edge_node, NOW + 2)] == [8]
+    edge_node.go_offline(NOW + 3)
+    assert [health.is_online for _, health in told(status, edge_node, NOW + 3)] == [False]
+    assert told(status, edge_node, NOW + 4) == []
+
+
+def test_payloads_alone_are_told_seldom(status):
+    edge_node = EdgeNode("harbour", "gw-1", is_online=True, epoch=7, last_payload_ns=NOW)
+    told(status, edge_node, NOW)
+    edge_node.last_payload_ns = NOW + 1
+    assert told(status, edge_node, NOW + REFRESH_NS - 1) == []
+    assert [health.last_payload_ns for _, health in told(status, edge_node, NOW + REFRESH_NS)] == [NOW + 1]
+    assert told(status, edge_node, NOW + 9 * REFRESH_NS) == [], "nothing came since"
+
+
+def test_a_gateway_that_left_the_fleet_is_told_as_gone_and_of_other_districts_nothing_is_said(status):
+    told(status, None, NOW)
+    status.take_fleet({})
+    stranger = {("hill", "gw-3"): EdgeNode("hill", "gw-3", is_online=True)}
+    assert list(status.pop_due(stranger, NOW)) == [("gw-1", None)]
+    assert list(status.pop_due(stranger, NOW)) == []
