@@ -52,4 +52,4 @@ class InfluxdbAdministrator:
             raise InfluxdbError(f"{method} {self._client.base_url}{path}: {error}") from error
         if answer.is_error:
             raise InfluxdbError(f"{method} {answer.url}: {answer.status_code} {answer.text[:300]}")
-        return answer.json()
+        return answer.json() if answer.content else None  # what is deleted says nothing

@@ -164,7 +164,7 @@ class PlannedFile(NamedTuple):
     """One file of a journal that is being closed."""
 
     draft: str
-    """Name in the partition's folder of drafts."""
+    """Name in the partition's folder of drafts; none that a reader of all Parquet files would find."""
     final: str
     """Path below the root of the Parquet files."""
 
@@ -182,7 +182,7 @@ def plan_files(summary: JournalSummary, parts: Sequence[FilePart]) -> list[Plann
     name = (
         f"part-{begin:%Y%m%dT%H%M%SZ}-{summary.head.partition:04d}-{offset:012d}-{summary.progress.source_offset:012d}"
     )
-    return [PlannedFile(f"{number}.parquet", f"{part.folder}/{name}.parquet") for number, part in enumerate(parts)]
+    return [PlannedFile(f"{number}.draft", f"{part.folder}/{name}.parquet") for number, part in enumerate(parts)]
 
 
 def encode_manifest(files: Sequence[PlannedFile]) -> bytes:

@@ -81,7 +81,7 @@ async def _run(job: _Job, build_handler: Callable[[], AbstractAsyncContextManage
     asked.cancel()
     if not work.done():
         job.is_ending = True
-        if job.is_taking:  # what is being taken is ended first
+        if job.is_pumping:  # it ends by itself, after what is being taken
             await asyncio.wait({work}, timeout=job.settings.stop_timeout_s / 2)
         work.cancel()
     try:
@@ -133,7 +133,7 @@ class _Job:
     def __init__(self, settings: JobSettings, kafka: KafkaSettings, source: KafkaTopic, folder: str) -> None:
         self.settings = settings
         self.is_ending = False
-        self.is_taking = False
+        self.is_pumping = False
         self._kafka = kafka
         self._source = source
         self._folder = folder
@@ -166,17 +166,16 @@ class _Job:
                 await app.stop()
 
     async def _pump(self, app: Any, handler: MessageHandler) -> None:  # noqa: ANN401  # faust has no types
+        self.is_pumping = True
         tick_at_s = time.monotonic() + TICK_S
         while not self.is_ending:
             # What was fetched before a rebalance comes again, here or at the worker that has its partition now.
             events = [each for each in await self._intake.gather() if _is_current(app, each)]
             if events:
-                self.is_taking = True
                 await handler.take([_source_message(event) for event in events])
                 for event in events:
                     app.consumer.durable.add(event.message)
                     event.ack()
-                self.is_taking = False
             if time.monotonic() >= tick_at_s:
                 tick_at_s = time.monotonic() + TICK_S
                 await handler.tick()

@@ -43,7 +43,7 @@ def status_of_run(influxdb, path):
 
 
 def run_task(influxdb, bucket):
-    path = f"/api/v2/tasks/{tasks_of(influxdb)[f'citysense {bucket.name}']['id']}/runs"
+    path = f"/api/v2/tasks/{tasks_of(influxdb)[f'citysense {bucket.name} gas']['id']}/runs"
     run = influxdb.call("POST", path, {})
     told = []
 
@@ -72,14 +72,17 @@ def test_a_second_run_changes_nothing(influxdb):
 
 
 def test_check_names_what_differs_and_set_up_mends_it(influxdb):
-    task = tasks_of(influxdb)[f"citysense {READINGS_1M.name}"]
+    task = tasks_of(influxdb)[f"citysense {READINGS_1M.name} gas"]
+    former = {"orgID": task["orgID"], "flux": task["flux"].replace("readings_1m gas", "readings_1m")}
+    influxdb.call("POST", "/api/v2/tasks", former)
     influxdb.call("PATCH", f"/api/v2/tasks/{task['id']}", {"status": "inactive"})
     buckets = influxdb.call("GET", f"/api/v2/buckets?org={ORG}&name={READINGS.name}")["buckets"]
     rule = {"type": "expire", "everySeconds": 86_400, "shardGroupDurationSeconds": 3_600}
     influxdb.call("PATCH", f"/api/v2/buckets/{buckets[0]['id']}", {"retentionRules": [rule]})
     differences = [
         "bucket readings: kept for 86400 s instead of 2592000 s",
-        "task citysense readings_1m: another script, or not active",
+        "task citysense readings_1m: has become one for each domain",
+        "task citysense readings_1m gas: another script, or not active",
     ]
     checked = influxdb.set_up("--check")
     assert (checked.returncode, checked.stdout.splitlines()) == (1, differences)

@@ -59,7 +59,7 @@ EXTRAS = {
 }
 DEVELOPMENT_ONLY = {"grafana": {"grafana_foundation_sdk"}}
 """Import names of the development group, for a package of which no code runs on the platform."""
-PLATFORM_CONTRACTS = {"contracts.record"}
+PLATFORM_CONTRACTS = {"contracts.record", "contracts.record_message"}
 """Modules of contracts that need the platform's weight (numpy): an agent never imports them."""
 PLATFORM_SIMULATORS = {
     "simulators.check_load", "simulators.load_connection", "simulators.load_gateway", "simulators.load_ledger",
@@ -389,7 +389,7 @@ def test_the_check_of_imports_itself_tells_right_from_wrong(name, source, siblin
 
 @each_module
 def test_the_heavy_part_of_contracts_is_imported_on_the_platform_only(module):
-    if "platform" in EXTRAS[module.package] or module.name in PLATFORM_CONTRACTS:
+    if "platform" in extras_of(module):
         return
     wrong = [each for each in module.imports() if is_within(each.target, PLATFORM_CONTRACTS)]
     assert not wrong, f"{module.name} runs without numpy and imports {wrong}"

@@ -48,7 +48,7 @@ def test_bytes_that_are_no_event_are_refused_with_a_reason(value):
 
 def test_a_message_with_many_faults_names_the_first_and_counts_the_rest():
     (refused,) = parse_messages([message(b"{}")]).refused
-    assert refused.reason.endswith("; and 10 more")
+    assert refused.reason.endswith("; and 13 more")
 
 
 def test_what_the_journal_refuses_is_kept_with_its_words():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from broker_config.influxdb import plan_changes, render_task, task_name
+from itertools import pairwise, product
+
+from broker_config.influxdb import former_task_name, plan_changes, render_task, task_name
+from contracts.fleet import Domain
 from contracts.influx_schema import AGGREGATES, BUCKETS, READINGS, READINGS_1H, READINGS_1M, aggregate_field
 
 BUCKETS_AS_TOLD = {
@@ -13,8 +16,13 @@ BUCKETS_AS_TOLD = {
     for bucket in BUCKETS
 }
 TASKS_AS_TOLD = {
-    task_name(bucket): {"id": f"id-{bucket.name}", "flux": render_task(bucket), "status": "active"}
+    task_name(bucket, domain): {
+        "id": f"id-{bucket.name}-{domain}",
+        "flux": render_task(bucket, domain),
+        "status": "active",
+    }
     for bucket in (READINGS_1M, READINGS_1H)
+    for domain in Domain
 }
 
 
@@ -22,7 +30,7 @@ def test_an_empty_server_gets_all_buckets_before_all_tasks():
     changes = plan_changes("org-1", {}, {})
     assert [(change.method, change.path) for change in changes] == [("POST", "/api/v2/buckets")] * 3 + [
         ("POST", "/api/v2/tasks")
-    ] * 2
+    ] * 2 * len(Domain)
     assert all(change.document["orgID"] == "org-1" for change in changes)
     assert changes[0].document["retentionRules"] == [
         {"type": "expire", "everySeconds": 30 * 86_400, "shardGroupDurationSeconds": 86_400}
@@ -41,16 +49,32 @@ def test_another_retention_is_mended_in_place():
 
 
 def test_another_or_sleeping_task_is_mended_in_place():
-    name = task_name(READINGS_1H)
+    name = task_name(READINGS_1H, Domain.GAS)
     for told in ({"flux": "option task = {}"}, {"status": "inactive"}):
         (change,) = plan_changes("org-1", BUCKETS_AS_TOLD, TASKS_AS_TOLD | {name: TASKS_AS_TOLD[name] | told})
-        assert (change.method, change.path) == ("PATCH", "/api/v2/tasks/id-readings_1h")
-        assert change.document == {"flux": render_task(READINGS_1H), "status": "active"}
+        assert (change.method, change.path) == ("PATCH", "/api/v2/tasks/id-readings_1h-gas")
+        assert change.document == {"flux": render_task(READINGS_1H, Domain.GAS), "status": "active"}
 
 
-def test_a_task_reads_the_raw_readings_and_writes_each_aggregate():
-    for bucket in (READINGS_1M, READINGS_1H):
-        flux = render_task(bucket)
+def test_a_task_reads_the_raw_readings_of_a_domain_and_writes_each_aggregate():
+    for bucket, domain in product((READINGS_1M, READINGS_1H), Domain):
+        flux = render_task(bucket, domain)
         assert flux.count(f'from(bucket: "{READINGS.name}")') == 1
+        assert flux.count(f'r._measurement == "{domain}" and r._field == "value"') == 1
         assert flux.count(f'to(bucket: "{bucket.name}")') == len(AGGREGATES)
         assert all(f'"{aggregate_field(aggregate)}"' in flux for aggregate in AGGREGATES)
+
+
+def test_the_domains_take_turns_within_one_interval():
+    for bucket in (READINGS_1M, READINGS_1H):
+        offsets = [int(render_task(bucket, domain).partition("offset: ")[2].partition("s}")[0]) for domain in Domain]
+        steps = {later - earlier for earlier, later in pairwise(sorted(offsets))}
+        assert steps == {bucket.run_every_s // len(Domain)}
+        assert max(offsets) < bucket.run_every_s
+
+
+def test_the_task_for_all_domains_of_an_earlier_release_goes():
+    former = {former_task_name(READINGS_1M): {"id": "t", "name": "citysense readings_1m", "status": "active"}}
+    (change,) = plan_changes("org-1", BUCKETS_AS_TOLD, TASKS_AS_TOLD | former)
+    assert (change.method, change.path) == ("DELETE", "/api/v2/tasks/t")
+    assert change.what == "task citysense readings_1m: has become one for each domain"
