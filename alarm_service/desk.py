@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from alarm_service.change_signal import ChangeSignal
-from alarm_service.errors import AlarmServiceError
+from alarm_service.errors import AlarmServiceError, JournalUnavailableError
 from alarm_service.intake import RefusedMessage
 from alarm_service.journal import Journal
 from contracts.alarm import Acknowledgement, Alarm, AlarmPage, ConditionEvent, ConditionReceipt, JournalEntry
 
+ANSWER_TIMEOUT_S: Final = 12.0
+"""Longer than `database.STATEMENT_TIMEOUT_S`: a PostgreSQL that neither answers nor ends the connection."""
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
@@ -81,4 +83,10 @@ class AlarmDesk:
     async def _run(
         self, call: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+        """Raises JournalUnavailableError also when nothing comes back: what has not begun by then is not done."""
+        work = asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await work
+        except TimeoutError as error:
+            raise JournalUnavailableError(f"no answer within {ANSWER_TIMEOUT_S:g} s") from error

@@ -98,7 +98,7 @@ READINGS_1M: Final = Bucket(
     shard_group_s=7 * SECONDS_PER_DAY,
     window_s=60,
     lateness_s=900,
-    run_every_s=300,
+    run_every_s=600,
 )
 READINGS_1H: Final = Bucket(
     "readings_1h",

@@ -16,11 +16,13 @@ from typing import Final, ParamSpec, TypeVar
 
 from contracts.fleet import LifecycleState, Node
 from device_registry.audit import AuditEntry
-from device_registry.errors import RegistryError
+from device_registry.errors import RegistryError, StoreUnavailableError
 from device_registry.store import Snapshot, Store
 
 LOOK_EVERY_S: Final = 0.5
 """How often another process's import is looked for: one row is read, about 20 µs."""
+ANSWER_TIMEOUT_S: Final = 30.0
+"""Longer than the largest snapshot takes: a PostgreSQL that neither answers nor ends the connection."""
 
 _logger = logging.getLogger(__name__)
 _Parameters = ParamSpec("_Parameters")
@@ -113,4 +115,10 @@ class SnapshotFeed:
     async def _run(
         self, call: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+        """Raises StoreUnavailableError also when nothing comes back: what has not begun by then is not done."""
+        work = asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await work
+        except TimeoutError as error:
+            raise StoreUnavailableError(f"no answer within {ANSWER_TIMEOUT_S:g} s") from error

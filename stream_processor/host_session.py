@@ -327,6 +327,7 @@ class HostSession:
         yield ChannelsLost(edge_node.gateway_id, lost, Reason.BUS_LOST, device.changed_ns)
 
     def _learn_births(self, message: _Message, edge_node: EdgeNode) -> None:
+        edge_node.lanes.clear()
         for metric in message.payload.metrics:
             if metric.name is None or metric.datatype is None:
                 continue

@@ -156,8 +156,7 @@ class RunningEngine:
         for role in ROLES:
             self.start(role)
         wait_until("the read process answers", lambda: accepts(self.ports["read"]))
-        with self.api("read") as api:
-            wait_until("the bridge is at the broker", lambda: _is_connected(api))
+        wait_until("the bridge is at the broker", lambda: "broker_connected" in self.log("bridge"))
 
     def start(self, name: str) -> None:
         assert name not in self.processes or self.processes[name].poll() is not None, f"{name} runs"
@@ -249,12 +248,6 @@ class RunningEngine:
         }
         for name, text in texts.items():
             (self.folder / f"{name}.toml").write_text(text)
-
-
-def _is_connected(api: httpx.Client) -> bool:
-    with contextlib.suppress(httpx.HTTPError, KeyError):
-        return bool(api.get("/v1/health").json()["is_broker_connected"])
-    return False
 
 
 @contextlib.contextmanager

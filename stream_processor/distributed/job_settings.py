@@ -12,6 +12,10 @@ class JobSettings(Settings):
 
     group: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")
     """Kafka's consumer group: the workers of one group share the partitions."""
+    worker: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")
+    """A name of this worker that no other of the group has (Kafka's static membership, KIP-345): if it is killed and
+    started again within the session timeout, it has its partitions back at once, and nobody else is disturbed. A worker
+    with a name that leaves for good is missed only after the session timeout."""
     gather_interval_s: float = Field(default=0.01, ge=0.0, le=60.0)
     """So long messages are gathered after the first, before they are taken together."""
     gather_messages: int = Field(default=64, ge=1, le=10_000)

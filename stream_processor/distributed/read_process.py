@@ -15,6 +15,7 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from pydantic import Field
 
 from contracts.configuration import Settings
@@ -89,6 +90,7 @@ class ReadProcess:
     def take_fleet(self, fleet: FleetSnapshot) -> None:
         """A new fleet revision."""
         self._contexts = FleetIndex(fleet).contexts
+        self._state.know(np.fromiter(self._contexts, np.uint32, count=len(self._contexts)))
         _log.info("fleet_taken revision=%d channels=%d", fleet.revision, len(fleet.channels))
 
     def stop_polls(self) -> None:

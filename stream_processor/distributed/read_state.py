@@ -54,9 +54,12 @@ class ChannelRows:
 
     def add(self, channel_ids: UInt32s) -> bool:
         """Makes rows for channels that have none; says whether there were any."""
-        new = np.setdiff1d(channel_ids, self._sorted)
-        if len(new) == 0:
+        places = np.searchsorted(self._sorted, channel_ids)
+        is_known = places < len(self._sorted)
+        is_known[is_known] = self._sorted[places[is_known]] == channel_ids[is_known]
+        if is_known.all():
             return False
+        new = np.unique(channel_ids[~is_known])
         self.channel_ids = np.concatenate([self.channel_ids, new])
         self._order = np.argsort(self.channel_ids)
         self._sorted = self.channel_ids[self._order]
@@ -99,6 +102,11 @@ class ReadState:
             self.takers[topic](partition, key, value)
         except (RecordError, ValidationError):
             self.unreadable_total += 1
+
+    def know(self, channel_ids: UInt32s) -> None:
+        """Makes room for channels of the fleet at once, which is cheaper than as they are heard of. Shows none."""
+        if self._rows.add(channel_ids):
+            self.latest.grow(self._rows.channel_ids)
 
     def next_source_offsets(self) -> Mapping[int, int]:
         """By partition: the message of `observations` that is to be scored next, as far as we have heard."""
@@ -147,8 +155,7 @@ class ReadState:
 
     def _make_rows(self, message: ScoredMessage) -> None:
         lost = [np.array(each.channel_ids, np.uint32) for each in message.channels_lost]
-        if self._rows.add(np.concatenate([message.record.channel_id, *lost])):
-            self.latest.grow(self._rows.channel_ids)
+        self.know(np.concatenate([message.record.channel_id, *lost]))
 
     def _take_status(self, _partition: int, key: bytes | None, value: bytes | None) -> None:
         _take_newest(self._status, GatewayHealth, key, value)

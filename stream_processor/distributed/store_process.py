@@ -55,6 +55,8 @@ _log = logging.getLogger("stream_processor.store")
 
 UNREADABLE_MESSAGE: Final = "unreadable_message"
 SAY_EVERY_TICKS: Final = 60
+ASK_AGAIN_S: Final = 30.0
+"""A registry that does not answer must not slow the job down for channels that nobody knows."""
 
 
 class ProcessSettings(Settings):
@@ -95,6 +97,7 @@ class StoreHandler:
         self._districts: dict[str, str] = {}
         self._absent: frozenset[int] = frozenset()
         """Channels of which the registry has said that it does not know them (as of `_revision`)."""
+        self._ask_again_s = time.monotonic()
         self._ticks = 0
         self.following: asyncio.Task[None] | None = None
         """What keeps the fleet up to date: if it fails, the worker ends."""
@@ -165,12 +168,13 @@ class StoreHandler:
     async def _find_unknown(self, columns: StoreColumns) -> frozenset[int]:
         """Channels that are in no fleet, also not in the registry's newest if the registry answers."""
         unknown = columns.channels_not_in(self._table)
-        if unknown <= self._absent:
+        if unknown <= self._absent or time.monotonic() < self._ask_again_s:
             return unknown
         try:
             fleet = await self._registry.fetch_fleet(self._revision, 0.0)
         except UpstreamError as error:
             _log.warning("registry_unavailable error=%s", error)
+            self._ask_again_s = time.monotonic() + ASK_AGAIN_S
         else:
             if fleet is not None:
                 self.take_fleet(fleet)

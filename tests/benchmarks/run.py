@@ -1,7 +1,7 @@
 """`make bench`: all figures of docs/benchmarks.md, with the machine's name for the record. Takes about four minutes.
 
 Arguments: names of benchmarks to run only those, of `start`, `agent`, `embedded`, `alarm`, `load`, `bridge`, `lines`,
-`pipeline`, `parquet`, `store`, `index`.
+`pipeline`, `state`, `parquet`, `store`, `index`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tests.benchmarks import (
     load_cost,
     parquet_cost,
     pipeline_cost,
+    score_state,
     sensor_to_alarm,
     start_time,
     store_job,
@@ -38,6 +39,7 @@ BENCHMARKS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "bridge": ("Bridge, broker to Kafka", bridge_cost.measure),
     "lines": ("Line protocol, two-field points", line_protocol_cost.measure),
     "pipeline": ("The pipeline's step: quality control, one detector, conditions", pipeline_cost.measure),
+    "state": ("State of the score job: snapshot, restore, replay", score_state.measure),
     "parquet": ("Archive to Parquet, and back to line protocol", parquet_cost.measure),
     "store": ("Store job, from Kafka to InfluxDB", store_job.measure),
     "index": ("InfluxDB's index with 300,000 series", influx_index.measure),

@@ -48,8 +48,10 @@ def measure() -> Iterator[str]:
     fleet = city_fleet(GATEWAYS)
     state = PartitionState(0, fleet)
     yield f"one partition: {CHANNELS} channels, {GATEWAYS} gateways; messages of {MESSAGE_READINGS} readings"
-    spent_s = _score(state, messages[:REPLAYED_MESSAGES])
-    rate = REPLAYED_MESSAGES * MESSAGE_READINGS / spent_s
+    half = REPLAYED_MESSAGES // 2
+    _score(state, messages[:half])  # every gateway has been heard once
+    spent_s = _score(state, messages[half:REPLAYED_MESSAGES])
+    rate = half * MESSAGE_READINGS / spent_s
     yield f"decode, score, encode: {1e6 / rate:.2f} us a reading, {rate:,.0f} readings/s on one core"
     start_s = time.process_time()
     data = state.snapshot()

@@ -23,8 +23,11 @@ NOW_NS = TIME_MS * 1_000_000
 INT32, UINT64, FLOAT, DOUBLE, BOOLEAN, STRING = 3, 8, 9, 10, 11, 12
 TYPES = {0: DOUBLE, 1: FLOAT, 2: INT32, 3: DOUBLE, 5: DOUBLE, 127: DOUBLE, 128: DOUBLE, 20_000: DOUBLE, 2**40: DOUBLE}
 """Aliases and the types of their births; 3 is no channel of the fleet."""
-FLEET = FleetIndex(
-    FleetSnapshot.model_validate(
+CHANNEL_OF = {alias: number for number, alias in enumerate(TYPES, start=1) if alias != 3}
+
+
+def fleet_of(channel_of: dict[int, int]) -> FleetSnapshot:
+    return FleetSnapshot.model_validate(
         {
             "revision": 1,
             "districts": [{"district_id": "d", "name": "D"}],
@@ -34,18 +37,18 @@ FLEET = FleetIndex(
             "gateways": [{"gateway_id": "gw", "district_id": "d", "name": "G"}],
             "nodes": [
                 {"node_id": f"n-{alias}", "gateway_id": "gw", "bus_id": "b", "site_id": "s", "model": "m"}
-                for alias in TYPES
-                if alias != 3
+                for alias in channel_of
             ],
             "channels": [
                 {"channel_id": number, "node_id": f"n-{alias}", "quantity": "methane_lel"}
-                for number, alias in enumerate(TYPES, start=1)
-                if alias != 3
+                for alias, number in channel_of.items()
             ],
             "conditions": [],
         }
     )
-)
+
+
+FLEET = FleetIndex(fleet_of(CHANNEL_OF))
 
 aliases = st.sampled_from([*TYPES, *[0, 0, 5, 5], 77])
 times = st.one_of(
@@ -243,6 +246,45 @@ def test_a_gateways_usual_batch_goes_the_short_way(monkeypatch):
     expected[77] = np.nan
     np.testing.assert_array_equal(batch.record.value, expected)
     assert batch.record.phenomenon_ns.tolist() == [(TIME_MS + each) * 1_000_000 for each in range(200)]
+
+
+def plain(alias: int, seq: int, values: int = 9) -> bytes:
+    metrics = [wire.Metric(alias=alias, timestamp=TIME_MS, double_value=1.0)] * values
+    return wire.Payload(seq=seq, metrics=metrics).SerializeToString()
+
+
+def channels(session: HostSession, payload: bytes) -> set[int]:
+    return {
+        int(channel)
+        for effect in session.step("spBv1.0/d/DDATA/gw/b", payload, NOW_NS)
+        if isinstance(effect, BatchReceived)
+        for channel in effect.record.channel_id
+    }
+
+
+def test_an_alias_that_a_later_birth_gives_to_another_channel_is_that_channel():
+    session = born_session(True)
+    assert channels(session, plain(5, seq=2)) == {CHANNEL_OF[5]}
+    again = [wire.Metric(name="n-127/methane_lel", alias=5, datatype=DOUBLE, is_null=True)]
+    birth = wire.Payload(timestamp=TIME_MS, seq=3, metrics=again).SerializeToString()
+    session.step("spBv1.0/d/DBIRTH/gw/b", birth, NOW_NS)
+    assert channels(session, plain(5, seq=4)) == {CHANNEL_OF[127]}
+
+
+def test_a_new_fleet_revision_counts_for_the_next_payload():
+    session = born_session(True)
+    assert channels(session, plain(5, seq=2)) == {CHANNEL_OF[5]}
+    session.take_fleet(FleetIndex(fleet_of({5: 105})))
+    assert channels(session, plain(5, seq=3)) == {105}
+
+
+def test_a_double_of_a_channel_that_was_born_as_float_is_refused_on_both_ways():
+    short, long = born_session(True), born_session(True)
+    payload = plain(1, seq=2)
+    effects = short.step("spBv1.0/d/DDATA/gw/b", payload, NOW_NS)
+    assert told(effects) == told(by_the_long_way(long, payload))
+    assert isinstance(effects[0], BatchReceived)
+    assert {bad.reason for bad in effects[0].refused} == {"wrong_type"}
 
 
 def raise_long_way() -> None:

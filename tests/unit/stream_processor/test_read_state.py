@@ -48,6 +48,13 @@ def test_a_late_reading_does_not_replace_a_newer_one_and_a_loss_does():
     assert latest(state)[5] == latest(state)[8] == (None, "bus_lost")
 
 
+def test_a_channel_of_the_fleet_that_was_never_heard_is_not_shown():
+    state = ReadState()
+    state.know(np.array([9, 5, 7], np.uint32))
+    take_scored(state, scored_of(1, [7, 8], [200, 200], [1.0, 2.0]))
+    assert latest(state) == {7: (1.0, "ok"), 8: (2.0, "ok")}
+
+
 def test_a_message_that_comes_again_changes_nothing():
     state = ReadState()
     take_scored(state, scored_of(1, [5], [200], [1.0], totals=PartitionTotals(observations=1)))
