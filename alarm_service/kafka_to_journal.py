@@ -102,10 +102,11 @@ class ConditionReader:
         return [TopicPartition(ALARM_CONDITIONS.name, row["partition"]) for row in topic["partitions"]]
 
     async def _read_until_trouble(self) -> None:
-        places = await self._find_partitions()
         consumer = self.make_consumer()
         try:
-            await consumer.start()
+            async with asyncio.timeout(self._settings.stuck_s):
+                places = await self._find_partitions()
+                await consumer.start()
             consumer.assign(places)
             tasks = {asyncio.create_task(self._read(consumer)), asyncio.create_task(self._watch(consumer))}
             try:

@@ -85,7 +85,8 @@ UPLINK_COMMANDS: Final = KafkaTopic(
 """An hour: a command that nobody published is not missed, because agents send again and are acknowledged again."""
 GATEWAY_STATUS: Final = KafkaTopic(
     "gateway.status",
-    "which gateways are online, as JSON (contracts.query.GatewayHealth), keyed by gateway, from bridge to read API",
+    "which gateways are online, as JSON (contracts.query.GatewayHealth), keyed by gateway, and how each bridge is "
+    "(BridgeHealth), keyed by bridge/<host id>; from bridge to read API",
     Cleanup.COMPACT,
     None,
     _MEBIBYTE,

@@ -128,6 +128,17 @@ class GatewayHealth(BaseModel):
     last_payload_ns: TimeNs | None
 
 
+class BridgeHealth(BaseModel):
+    """What a bridge says of itself on topic `gateway.status`, keyed by `bridge/<host id>`."""
+
+    model_config = _ANSWER
+    host_id: Identifier
+    is_broker_connected: bool
+    shed_batches_total: int = Field(ge=0)
+    """Since its start."""
+    told_ns: TimeNs
+
+
 class PipelineHealth(BaseModel):
     """Answer of `GET /v1/health`."""
 

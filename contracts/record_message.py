@@ -1,4 +1,8 @@
-"""Records on Kafka: one Arrow IPC stream with one record batch a message, and a JSON head in its custom metadata.
+"""Records on Kafka: one Arrow IPC stream with one record batch a message, and a JSON head behind it.
+
+    Arrow IPC stream (schema, record batch, end of stream) | head (JSON) | length of the head (u32, little-endian)
+
+A reader of Arrow streams stops at the end of the stream: any tool reads the columns of a message as it is.
 
 *ObservationMessage* (topic `observations`) is what the bridge heard: the columns of `contracts.record.Record` of many
 gateways of one partition, and in the head the batches that `batch_index` points to and what the bridge noticed beside
@@ -22,6 +26,7 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any, Final
@@ -35,7 +40,8 @@ from contracts.record import Bools, Floats, Int64s, Record
 from contracts.uplink import BatchIdentity
 
 VERSION: Final = 1
-_HEAD: Final = "citysense.head"
+_LENGTH: Final = struct.Struct("<I")
+_END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _COLUMNS: Final = (
     ("channel_id", pa.uint32()),
     ("phenomenon_ns", pa.int64()),
@@ -49,6 +55,8 @@ OBSERVATION_SCHEMA: Final = pa.schema(_COLUMNS)
 SCORED_SCHEMA: Final = pa.schema(
     [*_COLUMNS, ("event_ns", pa.int64()), ("score_ewma_z", pa.float64()), ("is_late", pa.bool_())]
 )
+_SCHEMA_MESSAGES: Final = {schema: schema.serialize().to_pybytes() for schema in (OBSERVATION_SCHEMA, SCORED_SCHEMA)}
+"""How every stream with this schema begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,26 +194,39 @@ def decode_scored(data: bytes) -> ScoredMessage:
         raise RecordError(f"not a scored message: {error!r}") from error
 
 
-_MALFORMED: Final = (pa.ArrowException, ContractError, ValueError, KeyError, TypeError, OSError, StopIteration)
+_MALFORMED: Final = (
+    pa.ArrowException,
+    ContractError,
+    ValueError,
+    KeyError,
+    TypeError,
+    OSError,
+    StopIteration,
+    struct.error,
+)
 
 
 def _encode(schema: pa.Schema, columns: Sequence[Any], head: dict[str, Any]) -> bytes:
-    batch = pa.record_batch([pa.array(column) for column in columns], schema=schema)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(batch, custom_metadata={_HEAD: json.dumps(head, separators=(",", ":"))})
-    encoded: bytes = sink.getvalue().to_pybytes()
-    return encoded
+    batch = pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=schema)
+    text = json.dumps(head, separators=(",", ":")).encode()
+    return b"".join((_SCHEMA_MESSAGES[schema], batch.serialize(), _END_OF_STREAM, text, _LENGTH.pack(len(text))))
 
 
 def _decode(data: bytes, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str, Any]]:
-    batch, metadata = pa.ipc.open_stream(data).read_next_batch_with_custom_metadata()
+    end = len(data) - _LENGTH.size
+    (length,) = _LENGTH.unpack_from(data, end)
+    if length > end:
+        raise ValueError(f"a head of {length} bytes in a message of {len(data)}")
+    stream = pa.py_buffer(data).slice(0, end - length)
+    first = _SCHEMA_MESSAGES[schema]
+    if data.startswith(first):  # ours: its schema need not be read again
+        batch = pa.ipc.read_record_batch(stream.slice(len(first)), schema)
+    else:
+        batch = pa.ipc.open_stream(stream).read_next_batch()
     batch.validate(full=True)
     if batch.schema != schema:
         raise ValueError(f"columns {batch.schema.names}, expected {schema.names}")
-    if metadata is None:
-        raise ValueError("no head")
-    head = json.loads(metadata[_HEAD])
+    head = json.loads(data[end - length : end])
     if head["version"] != VERSION:
         raise ValueError(f"version {head['version']}, this program knows {VERSION}")
     return batch, head

@@ -121,7 +121,7 @@ class RunningEngine:
         self.token = secrets.token_urlsafe(32)
         self.token_file = folder / "token"
         self.token_file.write_text(self.token)
-        self.archive_age_s = 20.0
+        self.archive_age_s = 10.0
         """The archive closes its files early, so that they can be read soon."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -220,7 +220,7 @@ class RunningEngine:
             return [sys.executable, "-m", "device_registry.cli", "run", "--config", self._config(name)]
         if program == "alarms":
             return [sys.executable, "-m", "alarm_service.cli", "run", "--config", self._config(name)]
-        return [sys.executable, "-m", "stream_processor.cli", program, "--config", self._config(program)]
+        return [sys.executable, "-m", "stream_processor.cli", program, "--config", self._config(name)]
 
     def _config(self, name: str) -> str:
         return str(self.folder / f"{name}.toml")
@@ -241,11 +241,19 @@ class RunningEngine:
             + f'[kafka]\nservers = ["{self.kafka.address}"]\n'
             + principal % "engineer",
             "bridge": f'directory = "bridge"\n[mqtt]\nport = {self.ports["mqtt"]}\n' + kafka + registry,
-            "score": kafka + '[job]\ngroup = "score"\n[score]\nfleet_file = "score.json"\n' + registry,
-            "store": 'directory = "store"\n' + kafka + influxdb + registry,
+            "score": kafka
+            + '[job]\ngroup = "score"\nworker = "score-1"\n[score]\nfleet_file = "score.json"\n'
+            + registry,
+            "store": 'directory = "store"\n'
+            + kafka
+            + '[job]\ngroup = "store"\nworker = "store-1"\n'
+            + influxdb
+            + registry,
             "archive": kafka + f'[archive]\ndirectory = "archive"\nmax_age_s = {self.archive_age_s}\n' + registry,
             "read": 'directory = "read"\n' + http["read"] + kafka + influxdb + registry + principal % "engineer",
         }
+        for role in ("score", "store"):
+            texts[f"{role}-2"] = texts[role].replace(f'"{role}-1"', f'"{role}-2"')
         for name, text in texts.items():
             (self.folder / f"{name}.toml").write_text(text)
 

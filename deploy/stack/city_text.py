@@ -75,7 +75,7 @@ def render_score(city: City) -> str:
     """`score.toml`."""
     return render_document(
         ("[kafka]", _kafka(city)),
-        ("[job]", {"group": "score"}),
+        ("[job]", {"group": "score", "worker": "score-1"}),
         ("[score]", {"fleet_file": city.run.data("score-fleet.json")}),
         ("[registry]", _registry(city)),
     )
@@ -86,6 +86,7 @@ def render_store(city: City) -> str:
     return render_document(
         ("", {"directory": city.run.data("store-job")}),
         ("[kafka]", _kafka(city)),
+        ("[job]", {"group": "store", "worker": "store-1"}),
         ("[influxdb]", _influx(city)),
         ("[registry]", _registry(city)),
     )
@@ -95,6 +96,7 @@ def render_archive(city: City) -> str:
     """`archive.toml`."""
     return render_document(
         ("[kafka]", _kafka(city)),
+        ("[job]", {"group": "archive", "worker": "archive-1"}),
         ("[archive]", {"directory": city.run.data("archive")}),
         ("[registry]", _registry(city)),
     )

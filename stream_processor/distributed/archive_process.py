@@ -26,7 +26,7 @@ from stream_processor.configuration import UpstreamSettings
 from stream_processor.distributed.archive_plan import Frame, read_frame
 from stream_processor.distributed.faust_job import run_job
 from stream_processor.distributed.job import SourceMessage
-from stream_processor.distributed.job_settings import JobSettings
+from stream_processor.distributed.job_settings import JobSettings, KafkaName
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.parquet_archive import ParquetArchive
 from stream_processor.fleet_index import FleetIndex
@@ -51,11 +51,19 @@ class ArchiveSettings(Settings):
     """A journal that is so old is closed, however few rows it has."""
 
 
+class ArchiveJobSettings(JobSettings):
+    """Table [job]: each set of messages is synced to the disk."""
+
+    group: KafkaName = "archive"
+    gather_interval_s: float = Field(default=1.0, ge=0.0, le=60.0)
+    gather_messages: int = Field(default=1_000, ge=1, le=10_000)
+
+
 class ProcessSettings(Settings):
     """The whole file."""
 
     kafka: KafkaSettings
-    job: JobSettings = JobSettings(group="archive", gather_interval_s=1.0, gather_messages=1_000)
+    job: ArchiveJobSettings = ArchiveJobSettings()
     archive: ArchiveSettings
     registry: UpstreamSettings
 

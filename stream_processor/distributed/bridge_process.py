@@ -20,11 +20,12 @@ from contracts.configuration import Settings
 from contracts.fleet import FleetSnapshot
 from contracts.kafka_topic import GATEWAY_STATUS, OBSERVATIONS, UPLINK_COMMANDS
 from contracts.observation import NANOSECONDS_PER_SECOND
+from contracts.query import BridgeHealth
 from stream_processor.bounded_channel import BoundedChannel
 from stream_processor.configuration import MqttSettings, UpstreamSettings
 from stream_processor.distributed.channel_to_kafka import Writer
 from stream_processor.distributed.commands_to_mqtt import CommandRelay
-from stream_processor.distributed.gateway_status import GatewayStatus
+from stream_processor.distributed.gateway_status import BridgeStatus, GatewayStatus
 from stream_processor.distributed.kafka_producer import KafkaProducer
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.partition_buffer import GatherBounds, PartitionBuffer
@@ -84,15 +85,17 @@ class BridgeProcess:
         gather, kafka, mqtt = settings.gather, settings.kafka, settings.mqtt
         self._hears = mqtt.hears
         self._status = GatewayStatus()
+        self._own_status = BridgeStatus(mqtt.host_id)
         self._session = HostSession(FleetIndex(fleet), int(mqtt.reorder_timeout_s * NANOSECONDS_PER_SECOND))
         self._status.take_fleet(self._districts(fleet))
-        channel = BoundedChannel(gather.queue_rows)
+        self._channel = channel = BoundedChannel(gather.queue_rows)
         self.bridge = Bridge(mqtt, self._session, channel)
         bounds = GatherBounds(gather.rows, int(gather.interval_s * NANOSECONDS_PER_SECOND))
         self.writer = Writer(
             channel,
             self._session,
             self._status,
+            self._tell_own_status,
             PartitionBuffer(kafka.partitions, bounds),
             producer,
             partitions=kafka.partitions,
@@ -105,6 +108,13 @@ class BridgeProcess:
         """Returns when the topics are there. Raises TopicMismatchError."""
         topics = (OBSERVATIONS, GATEWAY_STATUS, UPLINK_COMMANDS)
         await wait_for_topics(self._settings.kafka, client_id(self._settings), topics)
+
+    def _tell_own_status(self, now_ns: int) -> tuple[str, BridgeHealth | None]:
+        return self._own_status.key, self._own_status.pop_due(
+            now_ns,
+            is_broker_connected=self.bridge.is_connected,
+            shed_batches_total=self._channel.shed_batches_total,
+        )
 
     def take_fleet(self, fleet: FleetSnapshot) -> None:
         """A new fleet revision."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from contracts.kafka_topic import GATEWAY_STATUS, OBSERVATIONS, partition_of
+from contracts.query import BridgeHealth, GatewayHealth
 from contracts.record_message import ObservationMessage, encode_observations
 from stream_processor.bounded_channel import BoundedChannel
 from stream_processor.distributed.gateway_status import GatewayStatus
@@ -48,6 +50,7 @@ class Writer:
         channel: BoundedChannel,
         session: HostSession,
         status: GatewayStatus,
+        own_status: Callable[[int], tuple[str, BridgeHealth | None]],
         buffer: PartitionBuffer,
         producer: KafkaProducer,
         *,
@@ -57,6 +60,7 @@ class Writer:
         self._channel = channel
         self._session = session
         self._status = status
+        self._own_status = own_status
         self._buffer = buffer
         self._producer = producer
         self._partitions = partitions
@@ -112,14 +116,20 @@ class Writer:
         return self._status_messages(now_ns)
 
     def _status_messages(self, now_ns: int) -> list[KafkaMessage]:
+        told: list[tuple[str, GatewayHealth | BridgeHealth | None]] = [
+            *self._status.pop_due(self._session.edge_nodes, now_ns)
+        ]
+        key, own = self._own_status(now_ns)
+        if own is not None:
+            told.append((key, own))
         return [
             KafkaMessage(
                 GATEWAY_STATUS,
-                partition_of(gateway_id, self._partitions),
-                gateway_id.encode(),
+                partition_of(key, self._partitions),
+                key.encode(),
                 None if health is None else health.model_dump_json().encode(),
             )
-            for gateway_id, health in self._status.pop_due(self._session.edge_nodes, now_ns)
+            for key, health in told
         ]
 
     async def _write(self, messages: list[KafkaMessage]) -> None:

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from contracts.observation import NANOSECONDS_PER_SECOND
-from contracts.query import GatewayHealth
+from contracts.query import BridgeHealth, GatewayHealth
 from stream_processor.host_session import EdgeNode
 
 REFRESH_NS: Final = 10 * NANOSECONDS_PER_SECOND
+BRIDGE_KEY: Final = "bridge/"
+"""No gateway's key begins so: an identifier has no slash."""
 
 
 class _Told(NamedTuple):
@@ -73,3 +75,34 @@ def _health(gateway_id: str, edge_node: EdgeNode | None) -> GatewayHealth:
         epoch=edge_node.epoch,
         last_payload_ns=edge_node.last_payload_ns,
     )
+
+
+class BridgeStatus:
+    """What a bridge tells of itself: each change, and otherwise every REFRESH_NS."""
+
+    def __init__(self, host_id: str) -> None:
+        self._host_id = host_id
+        self._told: BridgeHealth | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of its messages."""
+        return f"{BRIDGE_KEY}{self._host_id}"
+
+    def pop_due(self, now_ns: int, *, is_broker_connected: bool, shed_batches_total: int) -> BridgeHealth | None:
+        """What is to be told now, if anything."""
+        told = self._told
+        if (
+            told is not None
+            and told.is_broker_connected == is_broker_connected
+            and told.shed_batches_total == shed_batches_total
+            and 0 <= now_ns - told.told_ns < REFRESH_NS
+        ):
+            return None
+        self._told = BridgeHealth(
+            host_id=self._host_id,
+            is_broker_connected=is_broker_connected,
+            shed_batches_total=shed_batches_total,
+            told_ns=now_ns,
+        )
+        return self._told

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from contracts.configuration import Settings
+
+KafkaName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")]
+"""A name that Kafka takes."""
 
 
 class JobSettings(Settings):
     """Table [job]."""
 
-    group: str = Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")
+    group: KafkaName
     """Kafka's consumer group: the workers of one group share the partitions."""
-    worker: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")
+    worker: KafkaName | None = None
     """A name of this worker that no other of the group has (Kafka's static membership, KIP-345): if it is killed and
     started again within the session timeout, it has its partitions back at once, and nobody else is disturbed. A worker
     with a name that leaves for good is missed only after the session timeout."""

@@ -15,6 +15,7 @@ from contracts.errors import RecordError
 from contracts.kafka_topic import GATEWAY_COMPLETENESS, GATEWAY_STATUS, QUARANTINE, SCORED
 from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.query import (
+    BridgeHealth,
     CompletenessRow,
     GatewayCompleteness,
     GatewayHealth,
@@ -25,13 +26,14 @@ from contracts.query import (
 from contracts.record import UInt32s
 from contracts.record_message import PartitionTotals, ScoredMessage
 from stream_processor.detectors.contract import Rows
+from stream_processor.distributed.gateway_status import BRIDGE_KEY
 from stream_processor.distributed.scored_source import ScoredSource
 from stream_processor.latest_table import LatestTable
 
 NEWEST_QUARANTINE_ROWS: Final = 200
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
-BRIDGE_SILENT_NS: Final = 10 * NANOSECONDS_PER_SECOND
-"""A bridge writes to each partition once a second at least."""
+BRIDGE_SILENT_NS: Final = 25 * NANOSECONDS_PER_SECOND
+"""A bridge tells how it is every ten seconds at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,9 @@ class ReadState:
         self.lag = Lag()
         self._source = ScoredSource()
         self._rows = ChannelRows()
-        self._made_ns = 0
         self._newest: dict[int, tuple[int, PartitionTotals]] = {}
         self._status: dict[str, GatewayHealth] = {}
+        self._bridges: dict[str, BridgeHealth] = {}
         self._completeness: dict[str, GatewayCompleteness] = {}
         self._quarantine_totals: Counter[str] = Counter()
         self._quarantined: deque[QuarantineRow] = deque(maxlen=NEWEST_QUARANTINE_ROWS)
@@ -125,14 +127,14 @@ class ReadState:
         """Sums over all partitions, as of the newest message of each."""
         totals = [each for _, each in self._newest.values()]
         gateways = [gateway for _, gateway in sorted(self._status.items())]
-        is_bridge_heard = now_ns - self._made_ns < BRIDGE_SILENT_NS
+        bridges = [each for each in self._bridges.values() if now_ns - each.told_ns < BRIDGE_SILENT_NS]
         return PipelineHealth(
-            is_broker_connected=is_bridge_heard and any(gateway.is_online for gateway in gateways),
+            is_broker_connected=bool(bridges) and all(each.is_broker_connected for each in bridges),
             stored_observations_total=sum(each.observations for each in totals),
             duplicate_batches_total=sum(each.duplicate_batches for each in totals),
             quarantined_total=self._quarantine_totals.total(),
             unscored_batches_total=sum(each.unscored_messages for each in totals),
-            shed_batches_total=None,
+            shed_batches_total=sum(each.shed_batches_total for each in bridges),
             queued_batches=self.lag.messages,
             outbox_events=self.lag.condition_events,
             gateways=gateways,
@@ -142,7 +144,6 @@ class ReadState:
         message = self._source.take(partition, value or b"")
         if message is None:
             return
-        self._made_ns = max(self._made_ns, message.made_ns)
         self._newest[partition] = (message.source_offset, message.totals)
         self._make_rows(message)
         record = message.record
@@ -158,7 +159,10 @@ class ReadState:
         self.know(np.concatenate([message.record.channel_id, *lost]))
 
     def _take_status(self, _partition: int, key: bytes | None, value: bytes | None) -> None:
-        _take_newest(self._status, GatewayHealth, key, value)
+        if (key or b"").startswith(BRIDGE_KEY.encode()):
+            _take_newest(self._bridges, BridgeHealth, key, value)
+        else:
+            _take_newest(self._status, GatewayHealth, key, value)
 
     def _take_completeness(self, _partition: int, key: bytes | None, value: bytes | None) -> None:
         _take_newest(self._completeness, GatewayCompleteness, key, value)

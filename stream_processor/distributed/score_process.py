@@ -23,7 +23,7 @@ from contracts.record import Record
 from stream_processor.configuration import UpstreamSettings
 from stream_processor.distributed.faust_job import run_job
 from stream_processor.distributed.job import SourceMessage
-from stream_processor.distributed.job_settings import JobSettings
+from stream_processor.distributed.job_settings import JobSettings, KafkaName
 from stream_processor.distributed.kafka_producer import KafkaMessage, KafkaProducer
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.outcome_messages import messages_of
@@ -50,11 +50,17 @@ class ScoreSettings(Settings):
     """How long a message with channels that our fleet does not know (yet) waits for the registry to tell of them."""
 
 
+class ScoreJobSettings(JobSettings):
+    """Table [job]."""
+
+    group: KafkaName = "score"
+
+
 class ProcessSettings(Settings):
     """The whole file."""
 
     kafka: KafkaSettings
-    job: JobSettings
+    job: ScoreJobSettings = ScoreJobSettings()
     registry: UpstreamSettings
     score: ScoreSettings
 

@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from pydantic import Field
+
 from contracts.configuration import Settings
 from contracts.errors import RecordError
 from contracts.fleet import FleetSnapshot
@@ -28,7 +30,7 @@ from stream_processor.configuration import UpstreamSettings
 from stream_processor.distributed.acknowledge import acknowledgements
 from stream_processor.distributed.faust_job import run_job
 from stream_processor.distributed.job import SourceMessage
-from stream_processor.distributed.job_settings import JobSettings
+from stream_processor.distributed.job_settings import JobSettings, KafkaName
 from stream_processor.distributed.kafka_producer import KafkaMessage, KafkaProducer
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.quarantine_message import quarantine_row
@@ -59,13 +61,20 @@ ASK_AGAIN_S: Final = 30.0
 """A registry that does not answer must not slow the job down for channels that nobody knows."""
 
 
+class StoreJobSettings(JobSettings):
+    """Table [job]: large bodies cost InfluxDB less, and nothing here is in a hurry."""
+
+    group: KafkaName = "store"
+    gather_interval_s: float = Field(default=0.1, ge=0.0, le=60.0)
+
+
 class ProcessSettings(Settings):
     """The whole file."""
 
     directory: Path
     """Holds the fleet snapshot."""
     kafka: KafkaSettings
-    job: JobSettings = JobSettings(group="store", gather_interval_s=0.1, gather_messages=64)
+    job: StoreJobSettings = StoreJobSettings()
     influxdb: InfluxSettings
     registry: UpstreamSettings
 

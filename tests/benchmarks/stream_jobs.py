@@ -139,8 +139,8 @@ class Readings:
         self._made += 1
         channels = self._random.choice(self._channels[partition], self._size, replace=False)
         self._values[channels] += self._random.normal(0.0, 0.1, self._size)
-        now_ns = 1_760_000_000_000_000_000 + self._made * 5_000_000
-        made_ms = now_ns // 1_000_000 - self._random.integers(1, 900, self._size)
+        now_ns = 1_760_000_000_000_000_000 + self._made * 25_000_000
+        made_ms = now_ns // 1_000_000 - channels.astype(np.int64) % 900
         record = Record(
             channel_id=channels,
             phenomenon_ns=made_ms * 1_000_000,

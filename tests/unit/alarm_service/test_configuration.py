@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 import pytest
 
-from alarm_service.configuration import AlarmServiceSettings
+from alarm_service.configuration import AlarmServiceSettings, KafkaSettings
 from contracts.configuration import parse_settings
 from contracts.errors import ConfigurationError
 
@@ -15,6 +16,15 @@ def test_the_shipped_example_is_sound():
     text = files("alarm_service").joinpath("example.toml").read_text(encoding="utf-8")
     settings = parse_settings(AlarmServiceSettings, text, "example.toml")
     assert [principal.role for principal in settings.principal] == ["processor", "operator"]
+
+
+def test_what_the_example_shows_as_comments_is_sound_too_and_kafka_s_part_is_the_defaults():
+    text = files("alarm_service").joinpath("example.toml").read_text(encoding="utf-8")
+    text = text.replace('path = "alarms.sqlite"', "")
+    shown = re.sub(r"^# (?=\[kafka\]|\w+ = )", "", text, flags=re.MULTILINE)
+    settings = parse_settings(AlarmServiceSettings, shown, "example.toml")
+    assert settings.kafka == KafkaSettings()
+    assert (settings.store.path, settings.store.password_file) == (None, "postgresql.password")
 
 
 def test_every_fault_is_named_at_once():

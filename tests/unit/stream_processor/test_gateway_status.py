@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contracts.query import GatewayHealth
-from stream_processor.distributed.gateway_status import REFRESH_NS, GatewayStatus
+from stream_processor.distributed.gateway_status import REFRESH_NS, BridgeStatus, GatewayStatus
 from stream_processor.host_session import EdgeNode
 
 NOW = 1_761_955_200_000_000_000
@@ -56,3 +56,20 @@ def test_a_gateway_that_left_the_fleet_is_told_as_gone_and_of_other_districts_no
     stranger = {("hill", "gw-3"): EdgeNode("hill", "gw-3", is_online=True)}
     assert list(status.pop_due(stranger, NOW)) == [("gw-1", None)]
     assert list(status.pop_due(stranger, NOW)) == []
+
+
+def test_a_bridge_tells_of_itself_at_each_change_and_every_ten_seconds():
+    status = BridgeStatus("citysense")
+    assert status.key == "bridge/citysense"
+
+    def due(now_s, connected=True, shed=0):
+        told = status.pop_due(now_s * 1_000_000_000, is_broker_connected=connected, shed_batches_total=shed)
+        return None if told is None else (told.is_broker_connected, told.shed_batches_total)
+
+    assert due(0, connected=False) == (False, 0)
+    assert due(1, connected=False) is None
+    assert due(2) == (True, 0)
+    assert due(3, shed=5) == (True, 5)
+    assert due(12, shed=5) is None
+    assert due(13, shed=5) == (True, 5)
+    assert due(1, shed=5) == (True, 5)  # a clock that was set back

@@ -8,7 +8,7 @@ import pytest
 from contracts.kafka_topic import GATEWAY_COMPLETENESS, GATEWAY_STATUS, QUARANTINE, SCORED
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
-from contracts.query import CompletenessRow, GatewayCompleteness, GatewayHealth, QuarantineRow
+from contracts.query import BridgeHealth, CompletenessRow, GatewayCompleteness, GatewayHealth, QuarantineRow
 from contracts.record_message import PartitionTotals, encode_scored
 from stream_processor.distributed.read_state import NEWEST_QUARANTINE_ROWS, ChannelRows, ReadState, lag_of
 from tests.scored_feed import scored_of
@@ -70,19 +70,39 @@ def test_totals_are_the_sum_of_the_newest_of_each_partition():
         take_scored(state, scored_of(offset, [], [], [], totals=totals), partition)
     health = state.health(0)
     assert (health.stored_observations_total, health.duplicate_batches_total) == (108, 2)
-    assert (health.unscored_batches_total, health.shed_batches_total) == (1, None)
+    assert (health.unscored_batches_total, health.shed_batches_total) == (1, 0)
     assert state.next_source_offsets() == {0: 3, 1: 10}
 
 
+def bridge(host: str, told_ns: int, *, is_connected: bool = True, shed: int = 0) -> tuple[str, int, bytes, bytes]:
+    row = BridgeHealth(host_id=host, is_broker_connected=is_connected, shed_batches_total=shed, told_ns=told_ns)
+    return GATEWAY_STATUS.name, 0, f"bridge/{host}".encode(), row.model_dump_json().encode()
+
+
 @pytest.mark.parametrize(
-    ("made_ns", "is_online", "is_connected"),
-    [(95 * SECOND_NS, True, True), (80 * SECOND_NS, True, False), (95 * SECOND_NS, False, False)],
+    ("told", "is_connected"),
+    [
+        ([], False),
+        ([bridge("a", 95 * SECOND_NS)], True),
+        ([bridge("a", 60 * SECOND_NS)], False),
+        ([bridge("a", 95 * SECOND_NS), bridge("b", 95 * SECOND_NS, is_connected=False)], False),
+        ([bridge("a", 95 * SECOND_NS), bridge("b", 10 * SECOND_NS, is_connected=False)], True),
+    ],
+    ids=["no bridge", "one", "silent", "one of two is not", "one of two is gone"],
 )
-def test_the_broker_is_connected_where_a_bridge_speaks_and_a_gateway_is_online(made_ns, is_online, is_connected):
+def test_the_broker_is_connected_where_every_bridge_that_speaks_says_so(told, is_connected):
     state = ReadState()
-    state.take(*status("gw-1", is_online=is_online))
-    take_scored(state, scored_of(1, [], [], [], made_ns=made_ns))
+    for message in told:
+        state.take(*message)
     assert state.health(100 * SECOND_NS).is_broker_connected is is_connected
+    assert state.health(100 * SECOND_NS).gateways == []
+
+
+def test_what_bridges_have_shed_is_added_up():
+    state = ReadState()
+    state.take(*bridge("a", 95 * SECOND_NS, shed=3))
+    state.take(*bridge("b", 95 * SECOND_NS, shed=4))
+    assert state.health(100 * SECOND_NS).shed_batches_total == 7
 
 
 def test_a_gateway_that_left_the_fleet_leaves_the_page():
