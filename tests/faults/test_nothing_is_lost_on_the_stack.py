@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import tempfile
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 from influxdb_client.client.influxdb_client import InfluxDBClient
 
-from contracts.influx_schema import BAD_VALUE, QUALITY, READINGS, TAG_NODE, TAG_QUANTITY, VALUE
+from contracts.influx_schema import BAD_VALUE, READINGS, TAG_NODE, TAG_QUANTITY, VALUE
 from deploy.stack import recipe
 from simulators.spool_ledger import attach_spool_ledger
 from tests.faults.test_alarms_come_through import Emergency, kill_and_wait_for_the_next
@@ -30,8 +31,6 @@ UP_WITHIN_S = 120.0
 
 Key = tuple[str, str, int]
 """node, quantity, phenomenon time in ns."""
-What = tuple[float | None, float | None, int]
-"""value, bad_value, quality."""
 
 
 @contextlib.contextmanager
@@ -42,32 +41,26 @@ def open_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def stored(running: RunningCity, since_ns: int) -> dict[Key, What]:
-    """What InfluxDB holds since a time."""
-    url = next(word for word in running.text.split() if word.startswith("http://") and ":1888" in word)
+def stored(running: RunningCity, since_ns: int) -> dict[Key, dict[str, float]]:
+    """What InfluxDB holds since a time: fields by channel and time."""
+    found = re.search(r"^  influxdb\s+\d+\s+(http://\S+)", running.text, re.MULTILINE)
+    assert found, running.text
     token = (running.root / "secrets/influxdb.token").read_text()
-    query = (
-        f'from(bucket: "{READINGS.name}") |> range(start: time(v: {since_ns})) '
-        '|> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")'
-    )
-    points: dict[Key, What] = {}
-    with InfluxDBClient(url, token, org=recipe.ORGANISATION, timeout=60_000) as client:
+    query = f'from(bucket: "{READINGS.name}") |> range(start: time(v: {since_ns}))'
+    points: dict[Key, dict[str, float]] = {}
+    with InfluxDBClient(found.group(1), token, org=recipe.ORGANISATION, timeout=60_000) as client:
         for table in client.query_api().query(query):
             for record in table.records:
-                row = record.values
-                if TAG_NODE not in row:
-                    continue
-                time_ns = round(record.get_time().timestamp() * 1_000) * 1_000_000
-                key = (row[TAG_NODE], row[TAG_QUANTITY], time_ns)
-                assert key not in points
-                points[key] = (row.get(VALUE), row.get(BAD_VALUE), int(row.get(QUALITY) or 0))
+                if TAG_NODE in record.values:
+                    time_ns = round(record.get_time().timestamp() * 1_000) * 1_000_000
+                    key = (record.values[TAG_NODE], record.values[TAG_QUANTITY], time_ns)
+                    points.setdefault(key, {})[record.get_field()] = record.get_value()
     return points
 
 
-def number_of(what: What) -> float | None:
+def number_of(point: dict[str, float]) -> float | None:
     """Good or uncertain, or what came with bad quality."""
-    value, bad_value, _ = what
-    return bad_value if value is None else value
+    return point.get(VALUE, point.get(BAD_VALUE))
 
 
 @pytest.mark.needs_mosquitto
