@@ -89,7 +89,8 @@ class HourLedger:
                 self._expect(ended)
                 gateway_ids.update(self._active)
         self._touched.clear()
-        rows = [row for gateway_id in sorted(gateway_ids) for row in self._rows(gateway_id)]
+        # A gateway that has left the fleet has no district, and nobody looks for it.
+        rows = [row for gateway_id in sorted(gateway_ids & self._districts.keys()) for row in self._rows(gateway_id)]
         return [row for row in rows if self._is_news(row)]
 
     def hours_of(self, gateway_id: str) -> list[HourOfGateway]:

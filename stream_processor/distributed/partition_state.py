@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import struct
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Final, Self
 
@@ -26,7 +26,7 @@ from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.query import GatewayCompleteness, HourCompleteness
 from contracts.ranges import BATCH_MAX, RangeSet
-from contracts.record import Bools, Int64s, Record, UInt32s
+from contracts.record import Bools, Int64s, Record, UInt32s, concatenate
 from contracts.record_message import (
     HourOfGateway,
     ObservationMessage,
@@ -50,6 +50,14 @@ GAPS_TOLD_INTERVAL_NS: Final = 10 * NANOSECONDS_PER_SECOND
 """How often it is told if it has gaps, or had some when it was told last: that is what somebody looks for."""
 GAP_INTERVAL_NS: Final = 5 * NANOSECONDS_PER_SECOND
 """How often gaps are looked for."""
+_INTERVALS_NS: Final[Mapping[str, int]] = {
+    "hours": HOURS_INTERVAL_NS,
+    "completeness": COMPLETENESS_INTERVAL_NS,
+    "gaps_told": GAPS_TOLD_INTERVAL_NS,
+    "gaps": GAP_INTERVAL_NS,
+}
+GROUP_ROWS: Final = 8_000
+"""So many readings at most in one step of the pipeline (and what the last message brings beyond it)."""
 NEVER_NS: Final = 0
 NOT_A_RECORD: Final = "not_a_record"
 """Quarantine reason: a message of `observations` that is none."""
@@ -105,7 +113,7 @@ class PartitionState:
         """Gateways that had gaps at the last look."""
         self._suspects: set[str] = set()
         """Gateways that may have gaps now: the same, and those that were heard since."""
-        self._told_ns = {"hours": NEVER_NS, "completeness": NEVER_NS, "gaps_told": NEVER_NS, "gaps": NEVER_NS}
+        self._told_ns = dict.fromkeys(_INTERVALS_NS, NEVER_NS)
         self._known_ids: UInt32s = np.zeros(0, dtype=np.uint32)
         self.revision = fleet.revision
         self.take_fleet(fleet)
@@ -134,8 +142,45 @@ class PartitionState:
             message: what the bridge heard.
             detected_ns: our clock, for the events.
         """
-        fresh = self._deduplicate(message)
-        scored, failures = self._score(fresh.record, detected_ns)
+        return self.take_all([(offset, message)], detected_ns)[0]
+
+    def take_all(self, run: Sequence[tuple[int, ObservationMessage]], detected_ns: int) -> list[Outcome]:
+        """Takes the next messages, (offset, message) in order: the same as one after another, for less.
+
+        A step of the pipeline costs as much for being one as a thousand readings cost. What is said of several messages
+        in one step is told with the first of them.
+        """
+        outcomes: list[Outcome] = []
+        group: list[tuple[int, ObservationMessage]] = []
+        row_count = 0
+        for offset, message in run:
+            group.append((offset, message))
+            row_count += len(message.record)
+            if row_count >= GROUP_ROWS or self._must_end_group(message):
+                outcomes += self._take_group(group, detected_ns)
+                group, row_count = [], 0
+        return outcomes + (self._take_group(group, detected_ns) if group else [])
+
+    def _must_end_group(self, message: ObservationMessage) -> bool:
+        """Whether more than readings follows from it, which the next message must find done."""
+        return bool(
+            message.channels_lost
+            or message.batches_lost
+            or self.pipeline.is_look_due(message.made_ns)
+            or any(self._is_time(message.made_ns, what) for what in self._told_ns)
+        )
+
+    def _take_group(self, group: Sequence[tuple[int, ObservationMessage]], detected_ns: int) -> list[Outcome]:
+        fresh = [self._deduplicate(message) for _, message in group]
+        scored = self._score_together([each.record for each in fresh], detected_ns)
+        return [self._conclude(*each) for each in zip(group, fresh, scored, strict=True)]
+
+    def _conclude(
+        self, taken: tuple[int, ObservationMessage], fresh: _Fresh, result: tuple[Scored, tuple[str, ...]]
+    ) -> Outcome:
+        """What follows from a message, once its readings are scored."""
+        offset, message = taken
+        scored, failures = result
         self._advance(offset, message.made_ns)
         self._count(fresh, scored, is_unscored=bool(failures))
         self._note_lost(message.batches_lost, message.channels_lost)
@@ -163,15 +208,21 @@ class PartitionState:
             failures=failures,
         )
 
-    def parse(self, value: bytes) -> ObservationMessage:
-        """The message that bytes are. What is none is quarantined, with a message without rows in its place."""
+    def parse(self, value: bytes, after_ns: int | None = None) -> ObservationMessage:
+        """The message that bytes are. What is none is quarantined, with a message without rows in its place.
+
+        Args:
+            value: what stands in Kafka.
+            after_ns: the time of the message before it, if that has not been taken yet.
+        """
         try:
             message = decode_observations(value)
             _check(message)
         except RecordError as error:
+            made_ns = self.made_ns if after_ns is None else after_ns
             payload = value[:QUARANTINED_PAYLOAD_BYTES]
-            bad = Quarantined(self.made_ns, OBSERVATIONS.name, NOT_A_RECORD, str(error), payload)
-            return ObservationMessage(self.made_ns, empty_record(), quarantined=((None, bad),))
+            bad = Quarantined(made_ns, OBSERVATIONS.name, NOT_A_RECORD, str(error), payload)
+            return ObservationMessage(made_ns, empty_record(), quarantined=((None, bad),))
         return message
 
     def snapshot(self) -> bytes:
@@ -225,6 +276,16 @@ class PartitionState:
         quarantined = [bad for at, bad in message.quarantined if at is None or is_fresh[at]]
         return _Fresh(_without_batches(record, is_fresh), duplicates, quarantined)
 
+    def _score_together(self, records: Sequence[Record], detected_ns: int) -> list[tuple[Scored, tuple[str, ...]]]:
+        """Should the pipeline fail, message by message."""
+        if len(records) == 1:
+            return [self._score(records[0], detected_ns)]
+        try:
+            together = self.pipeline.step(concatenate(records), detected_ns)
+        except Exception:  # noqa: BLE001  # whatever a defect of ours raises, data must not be lost for it
+            return [self._score(record, detected_ns) for record in records]
+        return [(scored, ()) for scored in _split_scored(together, records)]
+
     def _score(self, record: Record, detected_ns: int) -> tuple[Scored, tuple[str, ...]]:
         """Should the pipeline fail, batch by batch, so that only the one that it cannot take goes unscored."""
         try:
@@ -269,12 +330,12 @@ class PartitionState:
                 self._hours.record_stored(identity, event_ns)
 
     def _tell_hours(self) -> list[HourOfGateway]:
-        return self._hours.changed(self.made_ns) if self._is_due("hours", HOURS_INTERVAL_NS) else []
+        return self._hours.changed(self.made_ns) if self._is_due("hours") else []
 
     def _tell_completeness(self) -> tuple[GatewayCompleteness, ...]:
-        if self._is_due("completeness", COMPLETENESS_INTERVAL_NS):
+        if self._is_due("completeness"):
             due = set(self._touched)
-        elif self._is_due("gaps_told", GAPS_TOLD_INTERVAL_NS):
+        elif self._is_due("gaps_told"):
             due = self._touched & (self._told_gaps | self._gappy)
         else:
             return ()
@@ -296,7 +357,7 @@ class PartitionState:
         )
 
     def _ask_for_gaps(self) -> tuple[UplinkCommand, ...]:
-        if not self._is_due("gaps", GAP_INTERVAL_NS):
+        if not self._is_due("gaps"):
             return ()
         before, self._gappy = self._gappy, {each for each in self._suspects if self.ledger.missing(each)}
         self._suspects = set(self._gappy)
@@ -317,12 +378,16 @@ class PartitionState:
         self._touched |= gateway_ids
         self._suspects |= gateway_ids
 
-    def _is_due(self, what: str, interval_ns: int) -> bool:
-        """A clock that was set back counts as due: else nothing would be told until it has caught up."""
-        if 0 <= self.made_ns - self._told_ns[what] < interval_ns:
+    def _is_due(self, what: str) -> bool:
+        """Whether it is time to tell something; then it counts as told."""
+        if not self._is_time(self.made_ns, what):
             return False
         self._told_ns[what] = self.made_ns
         return True
+
+    def _is_time(self, now_ns: int, what: str) -> bool:
+        """A clock that was set back counts as due: else nothing would be told until it has caught up."""
+        return not 0 <= now_ns - self._told_ns[what] < _INTERVALS_NS[what]
 
 
 def _check(message: ObservationMessage) -> None:
@@ -337,6 +402,45 @@ def _check(message: ObservationMessage) -> None:
         raise RecordError("a range of lost batches is none")
     if not all(at is None or 0 <= at < len(batches) for at, _ in message.quarantined):
         raise RecordError("bad input of a batch that is not there")
+
+
+def _split_scored(together: Scored, records: Sequence[Record]) -> list[Scored]:
+    """What was said of several records at once, as what is said of each; events and lanes go with the first."""
+    batch_ends = np.cumsum([len(record.batches) for record in records])
+    record_of_row = np.searchsorted(batch_ends, together.record.batch_index, side="right")
+    row_ends = np.searchsorted(record_of_row, np.arange(len(records)), side="right")
+    parts = []
+    for at, record in enumerate(records):
+        rows = slice(int(row_ends[at - 1]) if at else 0, int(row_ends[at]))
+        kept = _part(together.record, rows, int(batch_ends[at]) - len(record.batches), record.batches)
+        parts.append(
+            Scored(
+                record=kept,
+                duplicates=len(record) - len(kept),
+                row=together.row[rows],
+                event_ns=together.event_ns[rows],
+                reason=together.reason[rows],
+                score_ewma_z=together.score_ewma_z[rows],
+                is_late=together.is_late[rows],
+                events=[] if at else together.events,
+                changed_lanes={} if at else together.changed_lanes,
+            )
+        )
+    return parts
+
+
+def _part(record: Record, rows: slice, first_batch: int, batches: tuple[BatchIdentity | None, ...]) -> Record:
+    """Some rows of a record that was put together, with the batches of their own."""
+    return Record(
+        channel_id=record.channel_id[rows],
+        phenomenon_ns=record.phenomenon_ns[rows],
+        received_ns=record.received_ns[rows],
+        value=record.value[rows],
+        reason=record.reason[rows],
+        is_historical=record.is_historical[rows],
+        batch_index=record.batch_index[rows] - np.int32(first_batch),
+        batches=batches,
+    )
 
 
 def empty_record() -> Record:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from contracts.configuration import Settings
 from contracts.fleet import FleetSnapshot
 from contracts.kafka_topic import OBSERVATIONS, STATE_SNAPSHOTS
 from contracts.record import Record
+from contracts.record_message import ObservationMessage
 from stream_processor.configuration import UpstreamSettings
 from stream_processor.distributed.faust_job import run_job
 from stream_processor.distributed.job import SourceMessage
@@ -123,11 +124,8 @@ class ScoreHandler:
     async def take(self, messages: Sequence[SourceMessage]) -> None:
         """Scores them; returns when all that follows is durable in Kafka."""
         outcomes = []
-        for message in messages:
-            state = await self._state_before(message)
-            if message.offset < state.next_offset:
-                continue  # taken before, and durable: it came again after a rebalance
-            outcomes.append((message.partition, await self._score(state, message)))
+        for run in split_runs(messages):
+            outcomes += [(run[0].partition, outcome) for outcome in await self._score(run)]
         await self._producer.send(messages_of(outcomes))
         for partition in sorted({partition for partition, _ in outcomes}):
             await self._save_snapshot(self._states[partition])
@@ -147,20 +145,24 @@ class ScoreHandler:
             self._turns[message.partition] = self._turn(state)
         return state
 
-    async def _score(self, state: PartitionState, message: SourceMessage) -> Outcome:
-        observations = state.parse(message.value)
-        await self._update_fleet(state, observations.record)
-        outcome = state.take(message.offset, observations, time.time_ns())
-        self._log_failures(message, outcome)
-        return outcome
-
-    def _log_failures(self, message: SourceMessage, outcome: Outcome) -> None:
-        """Each failure whole the first time only: a defect that hits every message must not fill the disk."""
-        for failure in outcome.failures:
-            error = failure.rstrip().rpartition("\n")[2]
-            text = error if error in self._told_failures else failure
-            self._told_failures.add(error)
-            _log.error("pipeline_failed partition=%d offset=%d %s", message.partition, message.offset, text)
+    async def _score(self, messages: Sequence[SourceMessage]) -> list[Outcome]:
+        """Takes messages of one partition that follow one another."""
+        state = await self._state_before(messages[0])
+        run: list[tuple[int, ObservationMessage]] = []
+        for message in messages:
+            if message.offset < state.next_offset:
+                continue  # taken before, and durable: it came again after a rebalance
+            observations = state.parse(message.value, run[-1][1].made_ns if run else None)
+            await self._update_fleet(state, observations.record)
+            run.append((message.offset, observations))
+        outcomes = state.take_all(run, time.time_ns())
+        for outcome in outcomes:
+            for failure in outcome.failures:
+                _log.error(
+                    "pipeline_failed partition=%d offset=%d %s",
+                    *(state.partition, outcome.scored.source_offset, failure),
+                )
+        return outcomes
 
     async def _update_fleet(self, state: PartitionState, record: Record) -> None:
         """Gives the state the newest fleet; waits a little if even that does not know all channels."""
@@ -206,3 +208,16 @@ class ScoreHandler:
     def _turn(self, state: PartitionState) -> int:
         interval_s = self._settings.score.snapshot_interval_s
         return turn_of(state.made_ns, state.partition, self._partitions, interval_s)
+
+
+def split_runs(messages: Iterable[SourceMessage]) -> list[list[SourceMessage]]:
+    """Messages of one partition whose offsets follow one another, each in a list of its own, in order."""
+    runs: list[list[SourceMessage]] = []
+    last: dict[int, list[SourceMessage]] = {}
+    for message in messages:
+        run = last.get(message.partition)
+        if run is None or message.offset != run[-1].offset + 1:
+            run = last[message.partition] = []
+            runs.append(run)
+        run.append(message)
+    return runs

@@ -108,9 +108,9 @@ def quarantine_unknown(columns: StoreColumns, channel_ids: frozenset[int], revis
 
 
 def newest_hours(messages: Sequence[ScoredMessage]) -> list[HourOfGateway]:
-    """The last word on each gateway and hour."""
+    """The last word on each gateway and hour. One without a district makes no point: no line can have an empty tag."""
     hours = {(hour.gateway_id, hour.hour_ns): hour for message in messages for hour in message.completeness}
-    return list(hours.values())
+    return [hour for hour in hours.values() if hour.district_id and hour.gateway_id]
 
 
 def build_completeness(hours: Sequence[HourOfGateway]) -> Body:

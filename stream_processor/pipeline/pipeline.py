@@ -274,6 +274,10 @@ class Pipeline:
 
     # --- staleness ---------------------------------------------------------------------------------------------------
 
+    def is_look_due(self, now_ns: int) -> bool:
+        """Whether `find_stale` would look."""
+        return self._looked_ns == NEVER_LOOKED_NS or now_ns >= self._looked_ns + LOOK_NS
+
     def find_stale(self, now_ns: int) -> list[ChannelsLost]:
         """Channels of which nothing was heard for longer than their limit, once until they are heard again.
 
@@ -281,7 +285,7 @@ class Pipeline:
             now_ns: the time of the log (ObservationMessage.made_ns): all that was received before it has been taken.
                 It looks once a second of it at most.
         """
-        if self._looked_ns != NEVER_LOOKED_NS and now_ns < self._looked_ns + LOOK_NS:
+        if not self.is_look_due(now_ns):
             return []
         if self._looked_ns != NEVER_LOOKED_NS and now_ns > self._looked_ns + LOG_SILENCE_NS:
             excuse(self._state, now_ns - self._looked_ns)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.record_message import decode_observations, encode_observations
+from contracts.record_message import decode_observations, encode_observations, encode_scored
 from stream_processor.distributed.outcome_messages import messages_of
 from stream_processor.distributed.partition_state import PartitionState
 from tests.observed_city import ObservedCity
@@ -58,6 +59,32 @@ def test_a_restart_anywhere_from_an_older_snapshot_changes_nothing(seed, stops):
         found[offset] = said(state, offset, value)
     assert [found[offset] for offset in range(SECONDS)] == expected
     assert state.totals == totals
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(1, 3), ends=st.sets(st.integers(1, SECONDS - 1)), poison=st.none() | st.integers(1, SECONDS - 1)
+)
+def test_how_many_messages_are_taken_at_once_changes_nothing(seed, ends, poison):
+    fleet, values = city(seed)
+    if poison is not None:
+        values = [*values[:poison], b"poison", *values[poison:-1]]
+    one, many = PartitionState(0, fleet), PartitionState(0, fleet)
+    singly = [one.take(offset, one.parse(value), 7) for offset, value in enumerate(values)]
+    together = []
+    edges = [0, *sorted(ends), len(values)]
+    for begin, end in itertools.pairwise(edges):
+        run = []
+        for offset in range(begin, end):
+            run.append((offset, many.parse(values[offset], run[-1][1].made_ns if run else None)))
+        together += many.take_all(run, 7)
+    assert [encode_scored(each.scored) for each in together] == [encode_scored(each.scored) for each in singly]
+    for name in ("quarantined", "completeness", "commands", "failures"):
+        assert [getattr(each, name) for each in together] == [getattr(each, name) for each in singly]
+    assert sorted(event.event_id for each in together for event in each.events) == sorted(
+        event.event_id for each in singly for event in each.events
+    )
+    assert many.snapshot() == one.snapshot()
 
 
 @settings(max_examples=20, deadline=None)

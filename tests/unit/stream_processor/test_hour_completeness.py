@@ -124,3 +124,10 @@ def test_the_parts_of_a_fleet_are_whole_and_make_up_the_fleet(fleet, partitions)
     for kind in ("gateways", "nodes", "channels", "conditions"):
         joined = [row for part in parts for row in getattr(part, kind)]
         assert sorted(map(repr, joined)) == sorted(map(repr, getattr(fleet, kind)))
+
+
+def test_a_gateway_that_has_left_the_fleet_is_not_told_of(ledger, fleet):
+    store(ledger, 0.1, 1, 2)
+    ledger.take_fleet(FleetSnapshot(revision=fleet.revision + 1))
+    store(ledger, 0.2, 3)
+    assert changed(ledger, 0.3) == []

@@ -132,3 +132,8 @@ def test_of_a_large_payload_the_beginning_is_quarantined():
     row = quarantine_row(type(bad)(-5, "t" * 5_000, "r", "d" * 5_000, b"\xff" * 10_000))
     assert (row.received_ns, len(row.payload_hex)) == (0, 2 * PAYLOAD_BYTES_MAX)
     assert len(row.topic) == len(row.detail) == 1_000
+
+
+def test_an_hour_without_a_district_makes_no_point_and_stops_nothing():
+    messages = [scored_of(1, [], [], [], completeness=(HourOfGateway("", "gw-1", 0, 1, 1),))]
+    assert newest_hours(messages) == []
