@@ -60,6 +60,8 @@ def main() -> None:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # It writes ten lines a second while Kafka is away. That it is away is said once, by whoever waits for it.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     if not isinstance(settings, StreamProcessorSettings):
         sys.exit(_module_of(role).run(settings))
     from stream_processor.embedded import run_embedded  # noqa: PLC0415  # brings DuckDB, which no other role needs

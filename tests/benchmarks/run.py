@@ -1,7 +1,7 @@
-"""`make bench`: all figures of docs/benchmarks.md, with the machine's name for the record. Takes about four minutes.
+"""`make bench`: the figures of docs/benchmarks.md, with the name of the machine. Takes about a quarter of an hour.
 
 Arguments: names of benchmarks to run only those, of `start`, `agent`, `embedded`, `alarm`, `load`, `bridge`, `lines`,
-`pipeline`, `state`, `parquet`, `store`, `index`.
+`pipeline`, `state`, `parquet`, `store`, `index`, `stream`, `path`, `alarm-stack`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from tests.benchmarks import (
     sensor_to_alarm,
     start_time,
     store_job,
+    stream_jobs,
+    stream_path,
 )
 
 BENCHMARKS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = {
@@ -42,6 +44,9 @@ BENCHMARKS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "state": ("State of the score job: snapshot, restore, replay", score_state.measure),
     "parquet": ("Archive to Parquet, and back to line protocol", parquet_cost.measure),
     "store": ("Store job, from Kafka to InfluxDB", store_job.measure),
+    "stream": ("Jobs on Kafka, beside other ways to write them", stream_jobs.measure),
+    "path": ("Whole path, broker to InfluxDB and back", stream_path.measure),
+    "alarm-stack": ("Sensor to alarm, city on the servers", sensor_to_alarm.measure_on_stack),
     "index": ("InfluxDB's index with 300,000 series", influx_index.measure),
 }
 

@@ -43,22 +43,37 @@ SET_POINTS = (10.0, 25.0)
 
 
 def measure() -> Iterator[str]:
-    """Yields the lines of the report."""
-    with tempfile.TemporaryDirectory() as folder, city(Path(folder) / "run") as running:
-        running.wait_until("both gateways online", lambda: "gateways are online" in running.text)
-        time.sleep(5.0)
-        raised: dict[str, int] = {}
-        condition_of_alarm: dict[str, str] = {}
-        stopping = threading.Event()
-        listener = threading.Thread(target=_listen, args=(running, raised, condition_of_alarm, stopping))
-        listener.start()
-        with _page(running) as browser:
-            crossings = dict(_leak_one_after_another(running))
-            time.sleep(RISE_S + 4.0)
-            shown_ms = browser.execute_script("return window.alarmsShown") if browser else {}
-        stopping.set()
-        listener.join()
-        stop(running)
+    """Yields the lines of the report, of the embedded engine."""
+    yield from _measure()
+
+
+def measure_on_stack() -> Iterator[str]:
+    """The same of the city on Mosquitto, Kafka, InfluxDB and PostgreSQL (`make run-stack`)."""
+    yield from _measure("--stack")
+
+
+def _measure(*arguments: str) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)  # PostgreSQL's own user must be able to enter
+        with city(Path(folder) / "run", *arguments) as running:
+            yield from _measure_city(running)
+
+
+def _measure_city(running: RunningCity) -> Iterator[str]:
+    running.wait_until("both gateways online", lambda: "gateways are online" in running.text, 120.0)
+    time.sleep(5.0)
+    raised: dict[str, int] = {}
+    condition_of_alarm: dict[str, str] = {}
+    stopping = threading.Event()
+    listener = threading.Thread(target=_listen, args=(running, raised, condition_of_alarm, stopping))
+    listener.start()
+    with _page(running) as browser:
+        crossings = dict(_leak_one_after_another(running))
+        time.sleep(RISE_S + 4.0)
+        shown_ms = browser.execute_script("return window.alarmsShown") if browser else {}
+    stopping.set()
+    listener.join()
+    stop(running)
     shown = {condition_of_alarm[alarm]: time_ms * 1_000_000 for alarm, time_ms in shown_ms.items()}
     yield from _report(crossings, {"raised in the alarm service": raised, "on the page (Chromium's DOM)": shown})
 
