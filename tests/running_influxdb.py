@@ -39,6 +39,8 @@ def free_port() -> int:
 class RunningInfluxdb:
     """One server with its data in a folder; it can be killed and started again."""
 
+    token = TOKEN
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from influxdb_client.client.influxdb_client import InfluxDBClient
@@ -23,11 +24,15 @@ from deploy.stack import recipe
 from simulators.spool_ledger import attach_spool_ledger
 from tests.faults.test_alarms_come_through import Emergency, kill_and_wait_for_the_next
 from tests.faults.test_nothing_is_lost import spools, wait_until_drained
+from tests.integration.test_grafana_queries import ALL, SHAPES, City, run_target
 from tests.running_city import RunningCity, city, stop
 
 VICTIMS = ("bridge", "score", "store", "kafka", "influxdb", "postgresql", "broker", "gw-harbour")
 BETWEEN_S = 5.0
 UP_WITHIN_S = 120.0
+
+NEED_HOURS = {("node", "By the hour", "A"), ("pipeline", "Missing batches", "A")}
+"""Queries that find something only in a city that has run for some hours."""
 
 Key = tuple[str, str, int]
 """node, quantity, phenomenon time in ns."""
@@ -41,14 +46,26 @@ def open_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def stored(running: RunningCity, since_ns: int) -> dict[Key, dict[str, float]]:
-    """What InfluxDB holds since a time: fields by channel and time."""
+def influxdb_of(running: RunningCity) -> tuple[str, str]:
+    """Its URL and a token."""
     found = re.search(r"^  influxdb\s+\d+\s+(http://\S+)", running.text, re.MULTILINE)
     assert found, running.text
-    token = (running.root / "secrets/influxdb.token").read_text()
+    return found.group(1), (running.root / "secrets/influxdb.token").read_text()
+
+
+def empty_panels(running: RunningCity) -> list[tuple[str, str, str]]:
+    """Queries of the dashboards that find nothing in what the city has stored."""
+    url, token = influxdb_of(running)
+    answers = City(SimpleNamespace(url=url, token=token), time.time_ns(), 0, 0)
+    return [place for place in SHAPES if not run_target(answers, *place, ALL)]
+
+
+def stored(running: RunningCity, since_ns: int) -> dict[Key, dict[str, float]]:
+    """What InfluxDB holds since a time: fields by channel and time."""
+    url, token = influxdb_of(running)
     query = f'from(bucket: "{READINGS.name}") |> range(start: time(v: {since_ns}))'
     points: dict[Key, dict[str, float]] = {}
-    with InfluxDBClient(found.group(1), token, org=recipe.ORGANISATION, timeout=60_000) as client:
+    with InfluxDBClient(url, token, org=recipe.ORGANISATION, timeout=60_000) as client:
         for table in client.query_api().query(query):
             for record in table.records:
                 if TAG_NODE in record.values:
@@ -87,6 +104,9 @@ def test_whoever_is_killed_every_committed_reading_is_in_influxdb_and_the_alarm_
         desk.wait_for("the return", lambda: desk.alarms(node).get(f"{node}.methane-25") == "returned_unacknowledged")
         assert desk.journal_kinds(f"{node}.methane-25") == ["activated", "returned"]
         committed = wait_until_drained(running)
+        running.wait_until(
+            "every panel of the dashboards shows something", lambda: set(empty_panels(running)) <= NEED_HOURS
+        )
         os.kill(running.pids()["gw-harbour"], signal.SIGSTOP)  # nothing more is committed while we look
         points = stored(running, since_ns)
         os.kill(running.pids()["gw-harbour"], signal.SIGCONT)

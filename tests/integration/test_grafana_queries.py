@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from stream_processor.fleet_index import FleetIndex
 from stream_processor.influx_sink import InfluxSettings, InfluxSink
 from stream_processor.line_protocol import Body, Points, build_bodies, points_of, series_of_fleet
 from stream_processor.pipeline.pipeline import Pipeline
-from tests.running_influxdb import DEADLINE_S, ORG, TOKEN, RunningInfluxdb, running_influxdb, wait_until
+from tests.running_influxdb import DEADLINE_S, ORG, RunningInfluxdb, running_influxdb, wait_until
 
 pytestmark = pytest.mark.needs_influxdb
 
@@ -78,11 +79,18 @@ def fleet() -> FleetSnapshot:
     )
 
 
+class Server(Protocol):
+    """Where questions go."""
+
+    url: str
+    token: str
+
+
 @dataclass
 class City:
     """What was stored, and where."""
 
-    server: RunningInfluxdb
+    server: Server
     now_ns: int
     stored: int
     hour_ns: int
@@ -184,7 +192,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
 def ask(city: City, database: str, query: str) -> list[dict]:
     """The series of an answer. Grafana asks the same route with the same header."""
     form = urllib.parse.urlencode({"db": database, "q": query, "epoch": "ms"}).encode()
-    request = urllib.request.Request(f"{city.server.url}/query", form, {"Authorization": f"Token {TOKEN}"})
+    request = urllib.request.Request(f"{city.server.url}/query", form, {"Authorization": f"Token {city.server.token}"})
     with urllib.request.urlopen(request, timeout=20) as answer:
         (result,) = json.load(answer)["results"]
     assert "error" not in result, f"{result['error']}: {query}"
