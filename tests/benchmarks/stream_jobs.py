@@ -52,6 +52,7 @@ GATEWAYS = 100
 CHANNELS = 20_000
 READINGS_PER_MESSAGE = 500
 MESSAGES = 6_000
+LARGE_MESSAGE = 4_000
 PEER_READINGS = {"quix_job": 1_000_000, "bytewax_job": 1_000_000, "naive_faust_job": 60_000}
 PEER_TITLES = {
     "quix_job": "Quix Streams 3, one reading at a time",
@@ -66,9 +67,13 @@ def measure() -> Iterator[str]:
     """Yields the lines of the report."""
     yield f"  detectors: {', '.join(DETECTORS)}"
     fleet = make_fleet()
-    for size in (READINGS_PER_MESSAGE, 5_000):
-        rate = _pure_path(fleet, size)
-        yield f"  {'score and lines, null sink, no Kafka':<42} {rate:>12,.0f} readings/s/core   ({size} a message)"
+    for size in (READINGS_PER_MESSAGE, LARGE_MESSAGE):
+        for title, is_encoded in (
+            ("score and line protocol, null sink", False),
+            ("the same, and Arrow in between", True),
+        ):
+            rate = _pure_path(fleet, size, is_encoded=is_encoded)
+            yield f"  {title:<42} {rate:>12,.0f} readings/s/core   ({size} a message)"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with running_kafka(folder / "kafka", PARTITIONS) as kafka:
@@ -154,25 +159,29 @@ class Readings:
         return encode_observations(ObservationMessage(now_ns, record))
 
 
-def _pure_path(fleet: FleetSnapshot, size: int) -> float:
-    """Decode, score, encode; decode, join, lines: all that both jobs do to messages but Kafka and HTTP.
+def _pure_path(fleet: FleetSnapshot, size: int, *, is_encoded: bool) -> float:
+    """Deduplicate, score, lines; with `is_encoded` all that both jobs do to messages but Kafka and HTTP.
 
     As in the jobs, some messages are taken together: as many as make a body of lines.
     """
     part = restrict_fleet(fleet, 0, PARTITIONS)
-    readings = Readings(fleet, min(size, CHANNELS // PARTITIONS - 500))
-    messages = [readings.next(0) for _ in range(1_000_000 // size)]
+    readings = Readings(fleet, size)
+    encoded = [readings.next(0) for _ in range(1_000_000 // size)]
     state = PartitionState(0, part)
     contexts = FleetIndex(part).contexts
     channel_ids = np.array(sorted(contexts), dtype=np.uint32)
     series = series_of_fleet(channel_ids.tolist(), contexts)
     count = 0
     at_once = max(1, LINES_PER_BODY // size)
+    parsed = [] if is_encoded else [state.parse(value) for value in encoded]
     start_s = time.process_time()
-    for begin in range(0, len(messages), at_once):
-        run = [(offset, state.parse(messages[offset])) for offset in range(begin, min(begin + at_once, len(messages)))]
-        scored = [encode_scored(outcome.scored) for outcome in state.take_all(run, time.time_ns())]
-        points = _points([decode_scored(each) for each in scored], channel_ids)
+    for begin in range(0, len(encoded), at_once):
+        offsets = range(begin, min(begin + at_once, len(encoded)))
+        run = [(offset, state.parse(encoded[offset]) if is_encoded else parsed[offset]) for offset in offsets]
+        scored = [outcome.scored for outcome in state.take_all(run, time.time_ns())]
+        if is_encoded:
+            scored = [decode_scored(encode_scored(each)) for each in scored]
+        points = _points(scored, channel_ids)
         count += sum(len(body.point_index) for body in build_bodies(series, points))
     return count / (time.process_time() - start_s)
 
