@@ -22,7 +22,8 @@ from typing import Protocol
 import numpy as np
 import pytest
 
-from contracts.fleet import FleetSnapshot
+from broker_config.influxdb import task_name
+from contracts.fleet import Domain, FleetSnapshot
 from contracts.influx_schema import BUCKETS, READINGS, READINGS_1H, READINGS_1M
 from contracts.quality import Reason
 from contracts.record import Record
@@ -161,14 +162,15 @@ def fill(server: RunningInfluxdb) -> City:
             assert await asyncio.wait_for(sink.write_completeness(build_completeness(hours)), DEADLINE_S) == []
 
     asyncio.run(write())
+    tasks = {task["name"]: task["id"] for task in server.call("GET", f"/api/v2/tasks?org={ORG}")["tasks"]}
     for bucket in (READINGS_1M, READINGS_1H):
-        run_task(server, f"citysense {bucket.name}")
+        for domain in (Domain.GAS, Domain.BRIDGE):
+            run_task(server, task_name(bucket, domain), tasks[task_name(bucket, domain)])
     return City(server, now_ns, stored, hour_ns)
 
 
-def run_task(server: RunningInfluxdb, name: str) -> None:
-    tasks = {task["name"]: task["id"] for task in server.call("GET", f"/api/v2/tasks?org={ORG}")["tasks"]}
-    path = f"/api/v2/tasks/{tasks[name]}/runs"
+def run_task(server: RunningInfluxdb, name: str, task_id: str) -> None:
+    path = f"/api/v2/tasks/{task_id}/runs"
     run = server.call("POST", path, {})
     told: list[str] = []
 
