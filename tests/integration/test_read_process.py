@@ -13,7 +13,7 @@ from contracts.access import hash_token
 from contracts.kafka_topic import ALARM_CONDITIONS, GATEWAY_COMPLETENESS, GATEWAY_STATUS, QUARANTINE, partition_of
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
-from contracts.query import CompletenessRow, GatewayCompleteness, GatewayHealth, QuarantineRow
+from contracts.query import BridgeHealth, CompletenessRow, GatewayCompleteness, GatewayHealth, QuarantineRow
 from contracts.record_message import PartitionTotals
 from contracts.uplink import BatchIdentity
 from stream_processor.distributed.kafka_producer import KafkaMessage, KafkaProducer
@@ -233,6 +233,7 @@ def test_completeness_quarantine_and_health_are_what_the_jobs_told(kafka, reader
         for n in range(3)
     ]
     online = GatewayHealth(gateway_id="gw-1", is_online=True, epoch=3, last_payload_ns=5)
+    bridge = BridgeHealth(host_id="citysense", is_broker_connected=True, shed_batches_total=2, told_ns=time.time_ns())
     totals = PartitionTotals(observations=1_000, duplicate_batches=3, unscored_messages=1)
     event = GatewayHealth(gateway_id="x", is_online=False, epoch=None, last_payload_ns=None)  # any message will do
     tell(
@@ -242,6 +243,7 @@ def test_completeness_quarantine_and_health_are_what_the_jobs_told(kafka, reader
         (GATEWAY_COMPLETENESS, "gw-0", None),
         *((QUARANTINE, "gw-1", each) for each in bad),
         (GATEWAY_STATUS, "gw-1", online),
+        (GATEWAY_STATUS, "bridge/citysense", bridge),
         (ALARM_CONDITIONS, "gw-1", event),
     )
     feed(kafka.address, PARTITIONS, [("gw-1", scored_of(100, [], [], [], totals=totals))])
@@ -253,6 +255,7 @@ def test_completeness_quarantine_and_health_are_what_the_jobs_told(kafka, reader
     assert [each["received_ns"] for each in page["newest"]] == [12, 11, 10]
     health = reader.get("/v1/health").json()
     assert health["is_broker_connected"]
+    assert health["shed_batches_total"] == 2
     assert health["quarantined_total"] == 3
     assert health["stored_observations_total"] >= 1_000
     assert health["queued_batches"] >= 1, "no store job has taken what we fed"
