@@ -280,9 +280,13 @@ def _build_app(settings: JobSettings, kafka: KafkaSettings, source: KafkaTopic, 
 
 
 async def _guard(app: Any) -> None:  # noqa: ANN401
-    """Raises JobFailedError when Faust has given up: it does not end by itself."""
+    """Raises JobFailedError when Faust has given up: it does not end by itself. Tells which partitions we have."""
+    known: frozenset[int] = frozenset()
     while True:
         await asyncio.sleep(_LOOK_S)
+        if (assigned := _assigned_partitions(app)) != known:
+            known = assigned
+            _log.info("partitions_assigned partitions=%s", ",".join(map(str, sorted(assigned))) or "none")
         if app.crashed or app.consumer.crashed:
             raise JobFailedError("Faust crashed") from app.crash_reason
         if app.should_stop:

@@ -196,7 +196,7 @@ def test_scores_and_alarms_are_those_of_an_unbroken_run_though_workers_are_kille
         one.start()
         until_scored(kafka, ends[1])
         two.start()
-        until(lambda: "Setting newly assigned" in two.log(), "two has not joined")
+        until(lambda: "partitions_assigned partitions=" in two.log(), "two has not joined")
         write(kafka, parts[2])
         until(lambda: "partition_restored" in two.log(), "two has got no partition")
         until_scored(kafka, ends[2])

@@ -237,7 +237,7 @@ def test_all_missing_tools_are_said_at_once_one_line_a_server(folder, tmp_path):
     done = stack(
         "up", "--dir", folder, "--only", "kafka", "influxdb", PATH=str(tmp_path), CITYSENSE_CACHE=str(tmp_path)
     )
-    assert done.returncode == 2
+    assert done.returncode == 3
     kafka, influxdb = done.stderr.splitlines()
     assert kafka.startswith("kafka: java, mvn not installed (Debian: apt install openjdk-17-jre-headless maven)")
     assert influxdb.startswith("influxdb: go, cargo, cc not installed")
