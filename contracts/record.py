@@ -52,6 +52,34 @@ class Record:
         return len(self.channel_id)
 
 
+def empty_record() -> Record:
+    """A record without readings and without batches."""
+    return Record(
+        channel_id=np.zeros(0, dtype=np.uint32),
+        phenomenon_ns=np.zeros(0, dtype=np.int64),
+        received_ns=np.zeros(0, dtype=np.int64),
+        value=np.zeros(0),
+        reason=np.zeros(0, dtype=np.uint8),
+        is_historical=np.zeros(0, dtype=np.bool_),
+        batch_index=np.zeros(0, dtype=np.int32),
+        batches=(),
+    )
+
+
+def select(record: Record, which: slice | Bools) -> Record:
+    """Some readings of a record; its batches stay as they are."""
+    return Record(
+        channel_id=record.channel_id[which],
+        phenomenon_ns=record.phenomenon_ns[which],
+        received_ns=record.received_ns[which],
+        value=record.value[which],
+        reason=record.reason[which],
+        is_historical=record.is_historical[which],
+        batch_index=record.batch_index[which],
+        batches=record.batches,
+    )
+
+
 def concatenate(records: Sequence[Record]) -> Record:
     """One record of all, in order; batch positions moved accordingly."""
     if len(records) == 1:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contracts.fleet import FleetSnapshot
-from contracts.record import Record, concatenate
+from contracts.record import Record, concatenate, empty_record
 from stream_processor.bounded_channel import BoundedChannel
 from stream_processor.change_signal import ChangeSignal
 from stream_processor.commit_plan import CommitPlan, plan_commit
@@ -135,7 +135,7 @@ class Job:
 
     async def _commit(self, plan: CommitPlan) -> None:
         if plan.needs_commit:
-            records = plan.records or [_empty_record()]
+            records = plan.records or [empty_record()]
             scored = await asyncio.to_thread(self._score, records)
             commit = Commit(scored.record, scored, plan.batches, plan.quarantined, plan.lost_batches)
             await self._commit_until_done(commit)
@@ -235,16 +235,3 @@ class Job:
         rows = self.pipeline.channels.rows_of(channel_ids[is_known])
         self.latest.restore_good(rows, values[is_known], good_ns[is_known])
         self.pipeline.restore_watermarks(rows, seen_ns[is_known])
-
-
-def _empty_record() -> Record:
-    return Record(
-        channel_id=np.zeros(0, dtype=np.uint32),
-        phenomenon_ns=np.zeros(0, dtype=np.int64),
-        received_ns=np.zeros(0, dtype=np.int64),
-        value=np.zeros(0),
-        reason=np.zeros(0, dtype=np.uint8),
-        is_historical=np.zeros(0, dtype=np.bool_),
-        batch_index=np.zeros(0, dtype=np.int32),
-        batches=(),
-    )

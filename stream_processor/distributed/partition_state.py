@@ -26,7 +26,7 @@ from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.query import GatewayCompleteness, HourCompleteness
 from contracts.ranges import BATCH_MAX, RangeSet
-from contracts.record import Bools, Int64s, Record, UInt32s, concatenate
+from contracts.record import Bools, Int64s, Record, UInt32s, concatenate, empty_record, select
 from contracts.record_message import (
     HourOfGateway,
     ObservationMessage,
@@ -412,7 +412,9 @@ def _split_scored(together: Scored, records: Sequence[Record]) -> list[Scored]:
     parts = []
     for at, record in enumerate(records):
         rows = slice(int(row_ends[at - 1]) if at else 0, int(row_ends[at]))
-        kept = _part(together.record, rows, int(batch_ends[at]) - len(record.batches), record.batches)
+        first_batch = np.int32(batch_ends[at] - len(record.batches))
+        part = select(together.record, rows)
+        kept = replace(part, batch_index=part.batch_index - first_batch, batches=record.batches)
         parts.append(
             Scored(
                 record=kept,
@@ -429,54 +431,12 @@ def _split_scored(together: Scored, records: Sequence[Record]) -> list[Scored]:
     return parts
 
 
-def _part(record: Record, rows: slice, first_batch: int, batches: tuple[BatchIdentity | None, ...]) -> Record:
-    """Some rows of a record that was put together, with the batches of their own."""
-    return Record(
-        channel_id=record.channel_id[rows],
-        phenomenon_ns=record.phenomenon_ns[rows],
-        received_ns=record.received_ns[rows],
-        value=record.value[rows],
-        reason=record.reason[rows],
-        is_historical=record.is_historical[rows],
-        batch_index=record.batch_index[rows] - np.int32(first_batch),
-        batches=batches,
-    )
-
-
-def empty_record() -> Record:
-    """A record without readings."""
-    return Record(
-        channel_id=np.zeros(0, dtype=np.uint32),
-        phenomenon_ns=np.zeros(0, dtype=np.int64),
-        received_ns=np.zeros(0, dtype=np.int64),
-        value=np.zeros(0),
-        reason=np.zeros(0, dtype=np.uint8),
-        is_historical=np.zeros(0, dtype=np.bool_),
-        batch_index=np.zeros(0, dtype=np.int32),
-        batches=(),
-    )
-
-
-def _select(record: Record, is_kept: Bools) -> Record:
-    """Some rows of a record; its batches stay as they are."""
-    return Record(
-        channel_id=record.channel_id[is_kept],
-        phenomenon_ns=record.phenomenon_ns[is_kept],
-        received_ns=record.received_ns[is_kept],
-        value=record.value[is_kept],
-        reason=record.reason[is_kept],
-        is_historical=record.is_historical[is_kept],
-        batch_index=record.batch_index[is_kept],
-        batches=record.batches,
-    )
-
-
 def _without_batches(record: Record, is_kept: Bools) -> Record:
     """The record without the batches that are not kept, and without their rows."""
     if is_kept.all():
         return record
     position = (np.cumsum(is_kept) - 1).astype(np.int32)
-    rows = _select(record, is_kept[record.batch_index])
+    rows = select(record, is_kept[record.batch_index])
     kept = tuple(batch for batch, is_one in zip(record.batches, is_kept, strict=True) if is_one)
     return replace(rows, batch_index=position[rows.batch_index], batches=kept)
 
@@ -484,7 +444,7 @@ def _without_batches(record: Record, is_kept: Bools) -> Record:
 def _split_batches(record: Record) -> Iterable[Record]:
     """Each batch as a record of its own."""
     for at, batch in enumerate(record.batches):
-        rows = _select(record, record.batch_index == at)
+        rows = select(record, record.batch_index == at)
         yield replace(rows, batch_index=np.zeros(len(rows), dtype=np.int32), batches=(batch,))
 
 

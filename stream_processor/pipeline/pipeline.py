@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from contracts.alarm import ConditionEvent
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
-from contracts.record import Bools, Floats, Int64s, Record, UInt8s, UInt32s, concatenate
+from contracts.record import Bools, Floats, Int64s, Record, UInt8s, UInt32s, concatenate, select
 from stream_processor.detectors.contract import Rows, split_rounds
 from stream_processor.detectors.ewma_z import EwmaZ
 from stream_processor.fleet_index import FleetIndex
@@ -46,7 +46,7 @@ from stream_processor.pipeline.quality_control import (
     find_clock_faults,
     is_bad,
 )
-from stream_processor.pipeline.repeats import find_repeats, only
+from stream_processor.pipeline.repeats import find_repeats
 from stream_processor.pipeline.silence import LOG_SILENCE_NS, LOOK_NS, excuse, find_silent, hear, mark_lost
 
 SCORE_STEPS: Final = 1_000.0
@@ -159,7 +159,7 @@ class Pipeline:
             is_overtaken = self._clocks.find_overtaken(record, gateway, epochs)
             if repeats.any():
                 kept = ~repeats
-                return self._step(rows[kept], only(record, kept), is_overtaken[kept], detected_ns, len(record))
+                return self._step(rows[kept], select(record, kept), is_overtaken[kept], detected_ns, len(record))
             return self._step(rows, record, is_overtaken, detected_ns, len(record))
         except Exception:
             # So that a caller may try parts of the record again: nothing was seen, no condition has moved.

@@ -41,17 +41,3 @@ def find_repeats(state: ChannelState, rows: Rows, record: Record) -> Bools:
     state.numbers[rows[last], TAKEN] = record.value[last]
     state.numbers[rows[last], TAKEN_REASON] = record.reason[last]
     return repeats
-
-
-def only(record: Record, kept: Bools) -> Record:
-    """Some readings of a record, with the same batches."""
-    return Record(
-        channel_id=record.channel_id[kept],
-        phenomenon_ns=record.phenomenon_ns[kept],
-        received_ns=record.received_ns[kept],
-        value=record.value[kept],
-        reason=record.reason[kept],
-        is_historical=record.is_historical[kept],
-        batch_index=record.batch_index[kept],
-        batches=record.batches,
-    )

@@ -10,11 +10,12 @@ import pytest
 from contracts.kafka_topic import ALARM_CONDITIONS, SCORED, partition_of
 from contracts.notice import BatchesLost, Quarantined
 from contracts.quality import Reason
+from contracts.record import empty_record
 from contracts.record_message import ObservationMessage, encode_observations, encode_scored
 from contracts.uplink import BatchIdentity
 from contracts.uplink_command import UplinkCommandKind
 from stream_processor.distributed.outcome_messages import messages_of
-from stream_processor.distributed.partition_state import NOT_A_RECORD, PartitionState, empty_record
+from stream_processor.distributed.partition_state import NOT_A_RECORD, PartitionState
 from stream_processor.fleet_index import restrict_fleet
 from tests.observed_city import SECOND_NS, START_NS, ObservedCity
 
