@@ -65,6 +65,11 @@ class ConditionReader:
                 await self._read_until_trouble()
             except _StuckError as error:
                 _logger.error("event=reader_stuck reason=%r", str(error))  # noqa: TRY400  # the trace says nothing
+            except asyncio.CancelledError:
+                if _is_being_cancelled():
+                    raise
+                # aiokafka 0.14 leaks the end of its own tasks when a broker is lost: nobody has asked us to end
+                self._wait_for(ReaderState.WAITING_FOR_KAFKA, ConnectionAbortedError("cancelled from within"))
             except (KafkaError, OSError) as error:
                 self._wait_for(ReaderState.WAITING_FOR_KAFKA, error)
             except Exception as error:
@@ -231,6 +236,11 @@ async def _end(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         if task.done() and not task.cancelled():
             task.exception()
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _source(record: ConsumerRecord) -> SourceMessage:

@@ -26,6 +26,8 @@ CHECKOUT = Path(__file__).parents[1]
 DOWN_S = 3.0
 """A killed server stays away for so long."""
 DRAIN_S = 240.0
+LINES_SHOWN = 30
+"""Of the log of a process that went wrong."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,9 @@ def run_ledger(folder: Path, size: Size, faults: Sequence[Fault], say: Callable[
         _wait_for_archive(engine)
         influx = ["--influx", engine.influxdb.url, "--influx-token-file", str(engine.influxdb.token_file)]
         parquet = ["--parquet", f"{engine.parquet}/**/*.parquet"]
+        if not is_acknowledged:
+            for name in engine.processes:
+                say(f"{name} said at last:\n" + "\n".join(engine.log(name).splitlines()[-LINES_SHOWN:]))
         is_equal = [_check(name, ledger, words, say) for name, words in (("InfluxDB", influx), ("Parquet", parquet))]
         return is_acknowledged and all(is_equal)
 
@@ -128,7 +133,7 @@ def _send(
     with path.open("wb") as log, subprocess.Popen(load, cwd=CHECKOUT, stdout=log, stderr=log) as sender:
         try:
             _let_go_wrong(engine, faults, size.seconds, say)
-            code = sender.wait(size.seconds + DRAIN_S + 60)
+            code = _supervise(engine, sender, size.seconds + DRAIN_S + 60, say)
         finally:
             sender.kill()
     say(path.read_text().rstrip())
@@ -144,11 +149,25 @@ def _let_go_wrong(engine: RunningEngine, faults: Sequence[Fault], seconds: float
         _restart_what_ended(engine, say)
 
 
+def _supervise(
+    engine: RunningEngine, sender: subprocess.Popen[bytes], within_s: float, say: Callable[[str], None]
+) -> int:
+    """Until the load ends: its exit code. What ends itself is started again, as anywhere."""
+    deadline_s = time.monotonic() + within_s
+    while (code := sender.poll()) is None:
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"the load has not ended within {within_s:.0f} s")
+        _restart_what_ended(engine, say)
+        time.sleep(1.0)
+    return code
+
+
 def _restart_what_ended(engine: RunningEngine, say: Callable[[str], None]) -> None:
     """As a supervisor would: a worker may end itself when it has lost Kafka."""
     for name, process in engine.processes.items():
         if name != "score-2" and process.poll() is not None:
-            say(f"          {name} had ended with {process.returncode}; started again")
+            say(f"          {name} had ended with {process.returncode}; started again. It said at last:")
+            say("\n".join(engine.log(name).splitlines()[-LINES_SHOWN:]))
             engine.start(name)
 
 

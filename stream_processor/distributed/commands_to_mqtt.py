@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from contracts.kafka_topic import UPLINK_COMMANDS
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.uplink_ncmd import parse_uplink_commands, plan_ncmds
+from stream_processor.foreign_cancellation import foreign_cancellation_as_error
 from stream_processor.host_session import HostSession
 from stream_processor.mqtt_to_channel import Bridge
 
@@ -49,7 +50,8 @@ class CommandRelay:
         delay_s = self._settings.retry_first_s
         while True:
             try:
-                await self._relay()
+                with foreign_cancellation_as_error("following Kafka"):
+                    await self._relay()
             except (KafkaError, OSError) as error:
                 if not self._is_waiting:
                     _log.warning("kafka_waiting servers=%s reason=%r", ",".join(self._settings.servers), error)

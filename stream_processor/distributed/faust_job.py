@@ -40,11 +40,14 @@ from stream_processor.distributed.job_settings import JobSettings
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.watch_progress import WatchThread
 from stream_processor.errors import StreamProcessorError
+from stream_processor.foreign_cancellation import foreign_cancellation_as_error
 
 _log = logging.getLogger("stream_processor.job")
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG_TOPIC: Final = 2
+FAILED_STOP_S: Final = 2.0
+"""Faust may need a minute to stop when Kafka was lost (seen): meanwhile nobody scores."""
 TICK_S: Final = 1.0
 _LOOK_S: Final = 0.2
 _WAITING_EVENTS: Final = 16
@@ -75,7 +78,7 @@ def run_job(
 
 async def _run(job: _Job, build_handler: Callable[[], AbstractAsyncContextManager[MessageHandler]]) -> int:
     ending = _Ending(job.settings.stop_timeout_s)
-    work = asyncio.create_task(job.work(build_handler))
+    work = asyncio.create_task(job.work(build_handler, ending))
     asked = asyncio.create_task(ending.asked.wait())
     await asyncio.wait({work, asked}, return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
@@ -87,13 +90,14 @@ async def _run(job: _Job, build_handler: Callable[[], AbstractAsyncContextManage
     try:
         await work
     except asyncio.CancelledError:
-        return 0
+        if job.is_ending:
+            return 0
+        return EXIT_FAILED  # cancelled from within
     except WrongTopicError as error:
         print(error, file=sys.stderr)
         return EXIT_WRONG_TOPIC
     except Exception:  # noqa: BLE001  # whatever it is, the process ends with it
-        ending.arm(EXIT_FAILED)
-        _log.exception("job_failed group=%s", job.settings.group)
+        job.tell_failure()
         return EXIT_FAILED
     return 0
 
@@ -110,19 +114,19 @@ class _Ending:
             signal.signal(number, self._ask)
 
     def _ask(self, number: int, _frame: object) -> None:
-        self.arm(0)
+        self.arm(0, self._timeout_s)
         _log.info("stopping signal=%s", signal.Signals(number).name)
         self._loop.call_soon_threadsafe(self.asked.set)
 
-    def arm(self, code: int) -> None:
-        """The process ends with `code` at the latest after the time out."""
+    def arm(self, code: int, within_s: float) -> None:
+        """The process ends within a time, and if it has to be made to, with `code`. Only the first call counts."""
         if not self._is_armed:
             self._is_armed = True
-            threading.Thread(target=self._end_late, args=(code,), name="ending", daemon=True).start()
+            threading.Thread(target=self._end_late, args=(code, within_s), name="ending", daemon=True).start()
 
-    def _end_late(self, code: int) -> None:
-        time.sleep(self._timeout_s)
-        _log.warning("ended_hard after_s=%g", self._timeout_s)
+    def _end_late(self, code: int, within_s: float) -> None:
+        time.sleep(within_s)
+        _log.warning("ended_hard after_s=%g", within_s)
         logging.shutdown()
         os._exit(code)
 
@@ -134,12 +138,15 @@ class _Job:
         self.settings = settings
         self.is_ending = False
         self.is_pumping = False
+        self._has_told = False
         self._kafka = kafka
         self._source = source
         self._folder = folder
         self._intake = _Intake(settings)
 
-    async def work(self, build_handler: Callable[[], AbstractAsyncContextManager[MessageHandler]]) -> None:
+    async def work(
+        self, build_handler: Callable[[], AbstractAsyncContextManager[MessageHandler]], ending: _Ending
+    ) -> None:
         """Until `is_ending`. Raises JobFailedError, WrongTopicError, and whatever the handler raises."""
         await _await_topic(self._kafka, self._source)
         async with build_handler() as handler:
@@ -163,7 +170,16 @@ class _Job:
                 raise group.exceptions[0] from group
             finally:
                 watch.stop()
+                if not self.is_ending:
+                    self.tell_failure()  # now: the stop may not come to its end
+                    ending.arm(EXIT_FAILED, FAILED_STOP_S)
                 await app.stop()
+
+    def tell_failure(self) -> None:
+        """Logs what is being handled, once."""
+        if not self._has_told:
+            self._has_told = True
+            _log.error("job_failed group=%s", self.settings.group, exc_info=True)
 
     async def _pump(self, app: Any, handler: MessageHandler) -> None:  # noqa: ANN401  # faust has no types
         self.is_pumping = True
@@ -297,7 +313,8 @@ async def _await_topic(kafka: KafkaSettings, source: KafkaTopic) -> None:
     """Waits for Kafka and the topic, which Faust would not notice later. Raises WrongTopicError."""
     while True:
         try:
-            count = await _count_partitions(kafka, source)
+            with foreign_cancellation_as_error("asking Kafka for its topics"):
+                count = await _count_partitions(kafka, source)
         except (KafkaError, OSError) as error:
             _log.warning("kafka_waiting servers=%s error=%r", ",".join(kafka.servers), error)
         else:

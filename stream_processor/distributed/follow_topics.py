@@ -30,6 +30,7 @@ from contracts.kafka_topic import (
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.read_state import Lag, ReadState, lag_of
 from stream_processor.errors import TopicMismatchError
+from stream_processor.foreign_cancellation import foreign_cancellation_as_error
 
 _log = logging.getLogger("stream_processor.read")
 
@@ -151,7 +152,8 @@ class TopicFollower:
         while True:
             began_s = time.monotonic()
             try:
-                await work()
+                with foreign_cancellation_as_error("following Kafka"):
+                    await work()
             except (KafkaError, OSError) as error:
                 note(repr(error))
             if time.monotonic() - began_s > self._settings.retry_max_s:

@@ -4,6 +4,9 @@ The producer is idempotent and waits for all in-sync replicas: when `send` retur
 messages of a partition stand there in the order in which they were given. A cluster that is away is waited for with
 back-off and jitter; then a message may stand there twice, which readers of our topics expect. What Kafka will never
 take (too large) raises `MessageRefusedError`: the caller quarantines it.
+
+aiokafka's idempotent producer retries for ever and never says so. One that has not answered for a while is therefore
+thrown away with its connections, and what it was given is written by a new one.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from stream_processor.distributed.kafka_message import KafkaMessage
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.errors import MessageRefusedError
+from stream_processor.foreign_cancellation import foreign_cancellation_as_error
 
 __all__ = ["LARGEST_MESSAGE_BYTES", "KafkaMessage", "KafkaProducer"]
 
@@ -29,6 +33,9 @@ _log = logging.getLogger("stream_processor.kafka_producer")
 LARGEST_MESSAGE_BYTES = 8 * 1024 * 1024
 UNANSWERED_S = 2.0
 """From then on `waiting_because` says so."""
+ANSWERS_PER_TRY = 1.5
+"""A producer that has not written after so many request time outs is thrown away."""
+FLUSH_S = 1.0
 
 
 class KafkaProducer:
@@ -63,8 +70,12 @@ class KafkaProducer:
         pending = list(messages)
         while pending:
             try:
-                producer = await self._connected()
-                pending = await self._send_once(producer, pending)
+                with foreign_cancellation_as_error("the Kafka producer"):
+                    pending = await self._send_in_time(pending)
+            except TimeoutError:
+                self._note_wait("no answer")
+                _log.warning("kafka_producer_dropped waiting=%d", len(pending))
+                await self._drop()
             except (KafkaError, OSError) as error:
                 self._note_wait(repr(error))
             if not pending:
@@ -74,6 +85,10 @@ class KafkaProducer:
         if messages and self.waiting_because is not None:
             _log.info("kafka_answers_again servers=%s", ",".join(self._settings.servers))
             self.waiting_because = None
+
+    async def _send_in_time(self, messages: list[KafkaMessage]) -> list[KafkaMessage]:
+        async with asyncio.timeout(ANSWERS_PER_TRY * self._settings.request_timeout_s):
+            return await self._send_once(await self._connected(), messages)
 
     async def _send_once(self, producer: AIOKafkaProducer, messages: list[KafkaMessage]) -> list[KafkaMessage]:
         """Gives what must be sent again: from the first failure of a partition on, so that its order stays."""
@@ -121,12 +136,21 @@ class KafkaProducer:
         return self._producer
 
     async def _drop(self) -> None:
+        """Ends the producer. One that cannot flush is ended all the same: it would go on trying beside the next."""
         producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                await asyncio.wait_for(producer.stop(), self._settings.request_timeout_s)
-            except (KafkaError, OSError, TimeoutError) as error:
-                _log.info("kafka_producer_stop error=%r", error)
+        if producer is None:
+            return
+        stopping = asyncio.ensure_future(producer.stop())
+        await asyncio.wait([stopping], timeout=FLUSH_S)
+        if not stopping.done():
+            stopping.cancel()
+            sender = producer._sender.sender_task  # noqa: SLF001  # stop() ends it only after the flush
+            if sender is not None:
+                sender.cancel()
+            stopping = asyncio.ensure_future(producer.client.close())
+            await asyncio.wait([stopping], timeout=FLUSH_S)
+        if stopping.done() and not stopping.cancelled() and (error := stopping.exception()) is not None:
+            _log.info("kafka_producer_stop error=%r", error)
 
     def _note_wait(self, reason: str) -> None:
         if self.waiting_because is None:

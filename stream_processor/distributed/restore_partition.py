@@ -19,12 +19,16 @@ from contracts.kafka_topic import OBSERVATIONS, STATE_SNAPSHOTS
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.partition_state import PartitionState
 from stream_processor.distributed.state_snapshot import SnapshotAssembly, WholeSnapshot
+from stream_processor.foreign_cancellation import foreign_cancellation_as_error
 
 _log = logging.getLogger("stream_processor.restore")
 
 _TAIL_MESSAGES = 64
 """The newest snapshot is looked for among so many messages first, then among eight times as many, and so on."""
 _POLL_MS = 500
+_FETCH_WAIT_MS = 20
+"""A fetch that waits at the end of one topic holds up the next: a worker that takes over must not lose seconds."""
+_STANDS_S = 15.0
 
 
 class PartitionRestorer:
@@ -50,7 +54,8 @@ class PartitionRestorer:
         self.waiting_because = f"partition {partition} is being restored"
         while True:
             try:
-                state = await self._restore_once(partition, before_offset, fleet, known)
+                with foreign_cancellation_as_error("the restoring of a partition"):
+                    state = await self._restore_once(partition, before_offset, fleet, known)
             except (KafkaError, OSError) as error:
                 _log.warning("kafka_waiting partition=%d error=%r", partition, error)
                 self.waiting_because = repr(error)
@@ -68,6 +73,7 @@ class PartitionRestorer:
             bootstrap_servers=list(self._settings.servers),
             request_timeout_ms=round(1_000 * self._settings.request_timeout_s),
             max_partition_fetch_bytes=OBSERVATIONS.message_bytes_max,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
         try:
             await consumer.start()
@@ -136,11 +142,18 @@ async def _read_range(
 async def _read(
     consumer: AIOKafkaConsumer, place: TopicPartition, first: int, before: int
 ) -> AsyncIterator[ConsumerRecord]:
+    """Raises TimeoutError when nothing comes: a consumer that is stuck is made anew."""
     if first >= before:
         return
     consumer.seek(place, first)
-    while await consumer.position(place) < before:
+    at, at_s = first, time.monotonic()
+    while at < before:
         for messages in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
             for message in messages:
                 if message.offset < before:
                     yield message
+        position = await consumer.position(place)
+        if position != at:
+            at, at_s = position, time.monotonic()
+        elif time.monotonic() - at_s > _STANDS_S:
+            raise TimeoutError(f"{place.topic}/{place.partition}: nothing comes after offset {at}, before {before}")

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from contracts.kafka_topic import KafkaTopic
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.errors import TopicMismatchError
+from stream_processor.foreign_cancellation import foreign_cancellation_as_error
 
 _log = logging.getLogger("stream_processor.topics")
 
@@ -28,7 +29,8 @@ async def wait_for_topics(settings: KafkaSettings, client_id: str, topics: Seque
     is_first = True
     while True:
         try:
-            missing = _missing(await _describe(settings, client_id, topics), settings.partitions)
+            with foreign_cancellation_as_error("asking Kafka for its topics"):
+                missing = _missing(await _describe(settings, client_id, topics), settings.partitions)
         except (KafkaError, OSError) as error:
             missing, reason = True, repr(error)
         else:

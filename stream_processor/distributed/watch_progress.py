@@ -22,6 +22,7 @@ from contracts.kafka_topic import KafkaTopic
 from stream_processor.distributed.job_settings import JobSettings
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.progress_watchdog import PartitionProgress, ProgressWatchdog
+from stream_processor.foreign_cancellation import foreign_cancellation_as_error
 
 _log = logging.getLogger("stream_processor.watchdog")
 
@@ -62,8 +63,9 @@ class WatchThread:
     async def _watch(self) -> None:
         while not self._is_ending.is_set():
             try:
-                async with AsyncExitStack() as stack:
-                    await self._watch_connected(*await self._connect(stack))
+                with foreign_cancellation_as_error("the watchdog"):
+                    async with AsyncExitStack() as stack:
+                        await self._watch_connected(*await self._connect(stack))
             except (KafkaError, OSError) as error:
                 _log.info("watchdog_cannot_ask error=%r", error)
             self._watchdog.forgive()

@@ -184,6 +184,7 @@ SHELLS: dict[str, str] = {
     "stream_processor.distributed.watch_progress": "asks Kafka what is committed; ends a wedged process",
     "stream_processor.duckdb_store": "the hot store in DuckDB",
     "stream_processor.embedded": "bridge, job, store, outbox and read API in one process",
+    "stream_processor.foreign_cancellation": "looks at the running task",
     "stream_processor.http_api": "serves HTTP",
     "stream_processor.influx_reader": "asks InfluxDB over HTTP",
     "stream_processor.influx_sink": "writes bodies of lines to InfluxDB",
