@@ -28,8 +28,8 @@ from contracts.alarm import (
     AlarmTrigger,
     ConditionEvent,
     ConditionInput,
-    ConditionState,
 )
+from contracts.condition import ConditionState
 
 EntryKind = Literal["activated", "returned", "acknowledged", "historical"]
 

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from contracts.condition import ConditionState, Direction
 from contracts.identifiers import ChannelId, Identifier
 
 _WIRE = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -29,13 +30,6 @@ class Colour(StrEnum):
     ORANGE = "orange"
     YELLOW = "yellow"
     BLUE = "blue"
-
-
-class Direction(StrEnum):
-    """On which side of the set-point a condition is active."""
-
-    ABOVE = "above"
-    BELOW = "below"
 
 
 class ConditionInput(StrEnum):
@@ -67,13 +61,6 @@ class ConditionDefinition(BaseModel):
     colour: Colour
     title: str = Field(min_length=1, max_length=200)
     """What the duty officer reads first: `Methane above 25 %LEL`."""
-
-
-class ConditionState(StrEnum):
-    """What a condition event says."""
-
-    ACTIVE = "active"
-    NORMAL = "normal"
 
 
 class ConditionEvent(BaseModel):

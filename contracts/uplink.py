@@ -9,10 +9,14 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 EPOCH: Final = "Uplink/Epoch"
-"""UInt64, in NBIRTH and in each DDATA: +1 at each start of the agent. A batch that was spooled under an earlier epoch
-keeps it."""
+"""UInt64, in NBIRTH and in each DDATA: greater at each start of the agent, and whenever it had to begin another spool
+file. A batch that was spooled under an earlier epoch keeps it."""
 BATCH: Final = "Uplink/Batch"
 """UInt64, in each DDATA: +1 with each batch of the epoch, over all buses of the gateway."""
+THINNED: Final = "Uplink/ThinnedReadings"
+"""UInt64. In a DDATA: so many readings of this batch were taken out before it was sent, because the gateway's disk was
+full (the first, last, lowest and highest of each channel and window stay, and all that is not good). In NBIRTH and
+NDATA: all of them so far."""
 ACK_EPOCH: Final = "Uplink/AckEpoch"
 """UInt64, in NCMD: the epoch that the acknowledgement beside it is about."""
 ACK_RANGES: Final = "Uplink/AckRanges"

@@ -24,7 +24,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, field_validator
 
-from contracts.alarm import ConditionDefinition, ConditionInput, Direction
+from contracts.alarm import ConditionDefinition, ConditionInput
+from contracts.condition import Direction
 from contracts.configuration import Settings, check_settings, format_path
 from contracts.errors import ConfigurationError, Fault
 from contracts.fleet import District, Gateway, Node, Site

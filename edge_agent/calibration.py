@@ -4,20 +4,23 @@
     polynomial      value = Σ coefficients[k] · raw^k
     steinhart_hart  °C    = 1 / (A + B·lnR + C·lnR³ + D·lnR⁵) − kelvin_offset, R in ohm
                     (Geokon thermistor manual 8002-4-1, equation 7, with its offset of 273.2)
+    lookup          straight lines between given points (raw, value)
     vibrating_wire  µε    = gauge_factor · (f² − f0²) · 10⁻³, f in Hz (Geokon strain gauge manuals)
 
-A number outside of a formula's domain (ln of 0 ohm: an open wire) gives NaN, which becomes the quality reason
-`not_a_number`; it never raises.
+A number outside of a formula's domain (ln of 0 ohm: an open wire; beyond a table) gives NaN, which becomes the quality
+reason `out_of_range` without a value; it never raises.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
 from contracts.configuration import Settings
 
@@ -61,8 +64,25 @@ class VibratingWireCalibration(Settings):
     """The frequency at which strain is called zero."""
 
 
+class LookupCalibration(Settings):
+    """A table from a calibration sheet, with straight lines between its points."""
+
+    kind: Literal["lookup"]
+    points: tuple[tuple[FiniteFloat, FiniteFloat], ...] = Field(min_length=2, max_length=1000)
+    """(raw, value), raw increasing."""
+    beyond: Literal["refuse", "hold"] = "refuse"
+    """Outside of the table: no value, or that of its nearest end."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> LookupCalibration:
+        for (before, _), (behind, _) in pairwise(self.points):
+            if behind <= before:
+                raise ValueError(f"points: {behind} stands behind {before}: raw numbers must increase")
+        return self
+
+
 Calibration = Annotated[
-    LinearCalibration | PolynomialCalibration | SteinhartHartCalibration | VibratingWireCalibration,
+    LinearCalibration | PolynomialCalibration | SteinhartHartCalibration | VibratingWireCalibration | LookupCalibration,
     Field(discriminator="kind"),
 ]
 
@@ -79,6 +99,8 @@ def build_conversion(calibration: Calibration) -> Conversion:
             return lambda raw: celsius_from_resistance(raw, coefficients, kelvin_offset)
         case VibratingWireCalibration(gauge_factor=gauge_factor, zero_frequency_hz=zero_hz):
             return lambda raw: strain_from_frequency(raw, gauge_factor, zero_hz)
+        case LookupCalibration(points=points, beyond=beyond):
+            return lambda raw: interpolate(points, raw, holds=beyond == "hold")
 
 
 def evaluate_polynomial(coefficients: tuple[float, ...], raw: float) -> float:
@@ -87,6 +109,16 @@ def evaluate_polynomial(coefficients: tuple[float, ...], raw: float) -> float:
     for coefficient in reversed(coefficients):
         total = total * raw + coefficient
     return total
+
+
+def interpolate(points: Sequence[tuple[float, float]], raw: float, holds: bool) -> float:
+    """On the straight line between the points around `raw`; outside NaN, or the nearest end's value if it `holds`."""
+    at = bisect_right(points, raw, key=lambda point: point[0])
+    if at == 0 or at == len(points):
+        end = points[0 if at == 0 else -1]
+        return end[1] if holds or raw == end[0] else math.nan
+    (x0, y0), (x1, y1) = points[at - 1], points[at]
+    return y0 + (y1 - y0) * (raw - x0) / (x1 - x0)
 
 
 def celsius_from_resistance(

@@ -6,7 +6,7 @@ A channel that is only found in the spool (its node has left the configuration) 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from contracts.identifiers import format_metric_name
@@ -58,6 +58,10 @@ class ChannelTable:
             self._last.append(None)
             self.names.append((node_id, quantity))
         return alias
+
+    def aliases(self) -> Mapping[tuple[str, str], int]:
+        """By (node_id, quantity): a node is on one bus."""
+        return {names: alias for alias, names in enumerate(self.names) if alias}
 
     def has(self, bus_id: str, node_id: str, quantity: str) -> bool:
         """Whether the channel has an alias already."""

@@ -14,12 +14,16 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, FiniteFloat, field_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from contracts.configuration import Settings, check_settings, format_path
 from contracts.errors import ConfigurationError, Fault
 from contracts.identifiers import Identifier
+from edge_agent.actuator import ActuatorSettings
 from edge_agent.calibration import Calibration
+from edge_agent.listen_configuration import Gb26875BusSettings, Hj212BusSettings
+from edge_agent.output_faults import find_output_faults
+from edge_agent.output_settings import OutputSettings
 from edge_agent.profile import ModbusProfile, SerialFrameProfile
 
 ProfileLibrary = Mapping[str, ModbusProfile | SerialFrameProfile]
@@ -43,12 +47,43 @@ class GatewaySettings(Settings):
     """A folder with device profiles of one's own, beside the shipped ones."""
 
 
+class BrokerSettings(Settings):
+    """Where a broker listens."""
+
+    host: str = Field(min_length=1)
+    port: Port = 8883
+
+
+class TlsSettings(Settings):
+    """TLS to the broker. Its certificate and its name are always checked; the files are read at each connect."""
+
+    ca_file: str = Field(min_length=1)
+    """PEM of the authority that signed the broker's certificate."""
+    certificate_file: str | None = None
+    """PEM of this gateway's own certificate, with the chain up to the authority that the broker trusts."""
+    key_file: str | None = None
+    """Its private key: PEM, not encrypted, 0600."""
+    server_name: str | None = Field(default=None, min_length=1)
+    """The name in the broker's certificate, if it is not the host that is connected to."""
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> TlsSettings:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together: give both or neither")
+        return self
+
+
 class MqttSettings(Settings):
     """The broker."""
 
     host: str = Field(default="127.0.0.1", min_length=1)
     port: Port = 1883
-    protocol: Literal["5", "3.1.1"] = "5"
+    standby: tuple[BrokerSettings, ...] = Field(default=(), max_length=8)
+    """Further brokers, tried in turn when a connection ends or the primary host is not on this one."""
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """`auto`: MQTT 5, and 3.1.1 with a broker that knows no 5."""
+    tls: TlsSettings | None = None
     username: str | None = None
     password_file: str | None = None
     """A file (0600) that holds the password and nothing else."""
@@ -67,10 +102,40 @@ class SpoolSettings(Settings):
     resend_after_s: FiniteFloat = Field(default=10.0, ge=0.1, le=3600.0)
     """Sent and not acknowledged for so long: sent again; each time twice as patient, up to 10 times this."""
     backlog_batches_per_s: FiniteFloat = Field(default=50.0, gt=0.0, le=10_000.0)
-    """How fast old batches follow behind the live ones."""
+    """How fast old batches follow behind the live ones, at most."""
+    uplink_bytes_per_s: int = Field(default=250_000, ge=100, le=10_000_000_000)
+    """What the line to the broker carries (2 Mbit/s by default, a poor mobile uplink)."""
+    backlog_share: FiniteFloat = Field(default=0.5, gt=0.0, le=1.0)
+    """Of that, the part that old batches may take."""
     memory_readings_max: int = Field(default=50_000, ge=1_000, le=10_000_000)
     """Readings that may wait in memory while the disk refuses; the oldest beyond are discarded and counted."""
-    disk_max_bytes: int = Field(default=1 << 30, ge=1 << 20, le=1 << 40)
+    disk_max_bytes: int = Field(default=3 << 29, ge=1 << 20, le=1 << 40)
+    """The spool's share of the disk: 72 h at 300 readings/s and 14 bytes a reading are 1.1 GB, and thinning begins at
+    90 % (docs/agent-spool.md)."""
+
+
+class ReportSettings(Settings):
+    """Report by exception: which changes of a value are worth sending."""
+
+    deadband: FiniteFloat | None = Field(default=None, ge=0.0)
+    """In the quantity's unit: a smaller change is not sent."""
+    deadband_percent: FiniteFloat | None = Field(default=None, ge=0.0, le=100.0)
+    """The same, of the width of the profile's range (OPC UA part 8, 6.2: PercentDeadband)."""
+    max_silence_s: FiniteFloat = Field(default=60.0, ge=1.0, le=86_400.0)
+    """An unchanged value is sent again after this time."""
+
+    @model_validator(mode="after")
+    def _check_deadband(self) -> ReportSettings:
+        if (self.deadband is None) == (self.deadband_percent is None):
+            raise ValueError("give exactly one of deadband and deadband_percent")
+        return self
+
+
+class ConfigurationSettings(Settings):
+    """How a new version of this file is tried."""
+
+    fall_back_after_s: FiniteFloat = Field(default=600.0, ge=4.0, le=86_400.0)
+    """Data that flowed before this version and have stopped for so long: back to the last version that was good."""
 
 
 class NodeSettings(Settings):
@@ -84,6 +149,15 @@ class NodeSettings(Settings):
     """A node that stays bad says so again after this time."""
     calibration: dict[str, Calibration] = Field(default_factory=dict)
     """By quantity; goes before the profile's."""
+    report: dict[str, ReportSettings] = Field(default_factory=dict)
+    """By quantity; without it every poll is reported."""
+
+
+class FrameNodeSettings(NodeSettings):
+    """A sensor that sends frames."""
+
+    quantities: tuple[str, ...] = ()
+    """Those of the profile that this sensor has (a weather transmitter without its hail sensor); empty: all."""
 
 
 class ModbusNodeSettings(NodeSettings):
@@ -92,6 +166,12 @@ class ModbusNodeSettings(NodeSettings):
     device_id: int = Field(ge=1, le=247)
     channel_index: int | str | None = None
     """Which of the profile's repeated channels: 7, or L1D12."""
+    address_offset: int = Field(default=0, ge=0, le=0xFFFF)
+    """Added to all addresses of the profile: where a device's whole register block was moved to when it was set up."""
+    measures: str | None = None
+    """The quantity that an instrument is fitted for which is sold for several."""
+    actuator: tuple[ActuatorSettings, ...] = ()
+    """What of it may be written, by commands of the host and by local outputs."""
 
 
 class _BusSettings(Settings):
@@ -107,6 +187,8 @@ class ModbusTcpBusSettings(_BusSettings):
     kind: Literal["modbus_tcp"]
     host: str = Field(min_length=1)
     port: Port = 502
+    framing: Literal["tcp", "rtu", "ascii"] = "tcp"
+    """`rtu` and `ascii`: a converter that passes the frames of its serial line through as they are."""
     timeout_s: Seconds = 0.5
     node: tuple[ModbusNodeSettings, ...] = Field(min_length=1)
 
@@ -130,8 +212,17 @@ class ModbusRtuBusSettings(_SerialBusSettings):
     """An RS-485 line."""
 
     kind: Literal["modbus_rtu"]
+    framing: Literal["rtu", "ascii"] = "rtu"
+    data_bits: Literal[7, 8] = 8
+    """7 is usual with ASCII frames, impossible with RTU."""
     timeout_s: Seconds = 0.3
     node: tuple[ModbusNodeSettings, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_data_bits(self) -> ModbusRtuBusSettings:
+        if self.framing == "rtu" and self.data_bits == 7:
+            raise ValueError("data_bits: 7 cannot carry RTU frames: 8 is allowed, or framing = 'ascii'")
+        return self
 
 
 class SerialFrameBusSettings(_SerialBusSettings):
@@ -139,12 +230,26 @@ class SerialFrameBusSettings(_SerialBusSettings):
 
     kind: Literal["serial_frame"]
     timeout_s: Seconds = 0.5
-    node: tuple[NodeSettings, ...] = Field(min_length=1, max_length=1)
+    node: tuple[FrameNodeSettings, ...] = Field(min_length=1, max_length=1)
 
 
 BusSettings = Annotated[
     ModbusTcpBusSettings | ModbusRtuBusSettings | SerialFrameBusSettings, Field(discriminator="kind")
 ]
+"""A bus whose devices the agent asks."""
+AnyBusSettings = Annotated[
+    ModbusTcpBusSettings | ModbusRtuBusSettings | SerialFrameBusSettings | Hj212BusSettings | Gb26875BusSettings,
+    Field(discriminator="kind"),
+]
+"""The same, or a bus that listens: its stations call."""
+
+
+class AuditSettings(Settings):
+    """Who switched what, when and why."""
+
+    path: str = Field(default="audit.jsonl", min_length=1)
+    max_bytes: int = Field(default=1 << 20, ge=1 << 12, le=1 << 30)
+    """A full file becomes `<path>.1`; five of them are kept."""
 
 
 class AgentSettings(Settings):
@@ -153,7 +258,10 @@ class AgentSettings(Settings):
     gateway: GatewaySettings
     mqtt: MqttSettings
     spool: SpoolSettings
-    bus: tuple[BusSettings, ...] = Field(min_length=1)
+    bus: tuple[AnyBusSettings, ...] = Field(min_length=1)
+    output: tuple[OutputSettings, ...] = ()
+    audit: AuditSettings = AuditSettings()
+    configuration: ConfigurationSettings = ConfigurationSettings()
 
 
 def parse_configuration(text: str, source: str, profiles: ProfileLibrary) -> AgentSettings:
@@ -192,10 +300,18 @@ def find_cross_faults(document: Mapping[str, Any], profiles: ProfileLibrary) -> 
         yield from _double(f"{path}.bus_id", bus.get("bus_id"), seen_buses)
         if "host" not in bus:
             yield from _double(f"{path}.port", bus.get("port"), seen_ports)
+        yield from _double(f"{path}.endpoint.port", _endpoint_port(bus.get("endpoint")), seen_ports)
         for node_at, node in _tables(bus, "node"):
             node_path = format_path(("bus", bus_at, "node", node_at))
             yield from _double(f"{node_path}.node_id", node.get("node_id"), seen_nodes)
             yield from _profile_faults(node_path, node, bus.get("kind"), profiles)
+    quantities_of = {name: tuple(channel.quantity for channel in profile.channel) for name, profile in profiles.items()}
+    yield from find_output_faults(document, quantities_of)
+
+
+def _endpoint_port(endpoint: object) -> object:
+    """What no two endpoints may share: a serial port's path, or a TCP port's number."""
+    return endpoint.get("port") if isinstance(endpoint, dict) else None
 
 
 def _profile_faults(path: str, node: Mapping[str, Any], kind: object, profiles: ProfileLibrary) -> Iterator[Fault]:
@@ -213,7 +329,25 @@ def _profile_faults(path: str, node: Mapping[str, Any], kind: object, profiles: 
         profile.address_shift(node.get("channel_index"))
     except ValueError as error:
         yield Fault(f"{path}.channel_index", str(error))
+    if isinstance(profile, ModbusProfile):
+        try:
+            profile = profile.fitted(node.get("measures"))
+        except ValueError as error:
+            yield Fault(f"{path}.measures", str(error))
+            return
+    else:
+        try:
+            profile = profile.limited_to(_texts(node.get("quantities")))
+        except ValueError as error:
+            yield Fault(f"{path}.quantities" if "quantities" in node else f"{path}.profile", f"{name!r}: {error}")
+            return
     yield from _calibration_faults(f"{path}.calibration", node.get("calibration", {}), profile)
+    yield from _report_faults(f"{path}.report", node.get("report", {}), profile)
+
+
+def _texts(given: object) -> list[str]:
+    """The texts of a list that was not checked yet."""
+    return [one for one in given if isinstance(one, str)] if isinstance(given, list) else []
 
 
 def _calibration_faults(path: str, given: object, profile: ModbusProfile | SerialFrameProfile) -> Iterator[Fault]:
@@ -229,6 +363,17 @@ def _calibration_faults(path: str, given: object, profile: ModbusProfile | Seria
         kind = calibration.get("kind") if isinstance(calibration, dict) else None
         if wanted is not None and kind != wanted:
             yield Fault(f"{path}.{channel.quantity}", f"the profile needs a calibration of kind {wanted!r} here")
+
+
+def _report_faults(path: str, given: object, profile: ModbusProfile | SerialFrameProfile) -> Iterator[Fault]:
+    if not isinstance(given, dict):
+        return
+    ranges = {channel.quantity: channel.range for channel in profile.channel}
+    for quantity, report in given.items():
+        if quantity not in ranges:
+            yield Fault(f"{path}.{quantity}", f"the profile does not measure it: {', '.join(ranges)}")
+        elif isinstance(report, dict) and "deadband_percent" in report and ranges[quantity] is None:
+            yield Fault(f"{path}.{quantity}.deadband_percent", "the profile gives no range for it: use deadband")
 
 
 def _double(path: str, key: object, seen: dict[object, str]) -> Iterator[Fault]:
@@ -257,7 +402,19 @@ def _tidy(faults: list[Fault]) -> list[Fault]:
 
 
 def _without_tags(path: str) -> str:
-    for tag in (*_PROTOCOL_OF_KIND, "linear", "polynomial", "steinhart_hart", "vibrating_wire"):
+    for tag in ("write", "command"):
+        path = path.replace(f".on.{tag}", ".on").replace(f".off.{tag}", ".off")
+    path = path.replace(".endpoint.tcp", ".endpoint").replace(".endpoint.serial", ".endpoint")
+    for tag in (
+        *_PROTOCOL_OF_KIND,
+        "hj212",
+        "gb26875_3",
+        "linear",
+        "polynomial",
+        "steinhart_hart",
+        "vibrating_wire",
+        "lookup",
+    ):
         path = path.replace(f"].{tag}.", "].").removesuffix(f".{tag}")
         path = path.replace(f".{tag}.", ".") if ".calibration." in path else path
     return path

@@ -6,8 +6,8 @@ together). Layout, by the wire table of Sparkplug 3.0, section 6.4:
     payload  timestamp 1 · metrics 2 (repeated) · seq 3
     metric   alias 2 · timestamp 3 · is_historical 5 · is_null 7 · properties 9 · double_value 13
 
-then two metrics by name that identify the batch: `Uplink/Epoch` and `Uplink/Batch`, both UInt64. A channel is a
-Double; `Quality` and `Reason` stand beside a value that is not good.
+Two metrics by name come first, which identify the batch: `Uplink/Epoch` and `Uplink/Batch`, both UInt64 by their birth.
+Then channels by alias: a channel is a Double; `Quality` and `Reason` stand beside a value that is not good.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ _PAYLOAD_SEQ: Final = b"\x18"
 _METRIC_NAME: Final = b"\x0a"
 _METRIC_ALIAS: Final = b"\x10"
 _METRIC_TIMESTAMP: Final = b"\x18"
-_METRIC_UINT64: Final = b"\x20" + bytes([DataType.UINT64])
 _METRIC_IS_HISTORICAL: Final = b"\x28\x01"
 _METRIC_IS_NULL: Final = b"\x38\x01"
 _METRIC_PROPERTIES: Final = b"\x4a"
@@ -54,7 +53,14 @@ def encode_varint(number: int) -> bytes:
 
 
 def encode_ddata(
-    readings: Iterable[Reading], *, now_ms: int, seq: int, epoch: int, batch: int, is_historical: bool
+    readings: Iterable[Reading],
+    *,
+    now_ms: int,
+    seq: int,
+    epoch: int,
+    batch: int,
+    is_historical: bool,
+    thinned_count: int = 0,
 ) -> bytes:
     """The payload of one batch.
 
@@ -65,8 +71,13 @@ def encode_ddata(
         epoch: of the batch's identity, not necessarily this start's.
         batch: of the batch's identity.
         is_historical: the readings are sent late or again.
+        thinned_count: readings that were taken out of the batch before, for want of room.
     """
     parts = [_PAYLOAD_TIMESTAMP, encode_varint(now_ms)]
+    identity = ((uplink.EPOCH, epoch), (uplink.BATCH, batch), (uplink.THINNED, thinned_count))
+    for name, number in identity if thinned_count else identity[:2]:
+        body = _encode_identity(name, now_ms, number)
+        parts += (_PAYLOAD_METRIC, encode_varint(len(body)), body)
     append = parts.append
     history = _METRIC_IS_HISTORICAL if is_historical else b""
     last_ns, middle, middle_good = -1, b"", b""
@@ -81,9 +92,6 @@ def encode_ddata(
         else:
             body = named + middle + _encode_bad(value, reason)
             append(_PAYLOAD_METRIC + encode_varint(len(body)) + body)
-    for name, number in ((uplink.EPOCH, epoch), (uplink.BATCH, batch)):
-        body = _encode_identity(name, now_ms, number)
-        parts += (_PAYLOAD_METRIC, encode_varint(len(body)), body)
     parts += (_PAYLOAD_SEQ, encode_varint(seq))
     return b"".join(parts)
 
@@ -105,7 +113,6 @@ def _encode_identity(name: str, now_ms: int, number: int) -> bytes:
             octets,
             _METRIC_TIMESTAMP,
             encode_varint(now_ms),
-            _METRIC_UINT64,
             _METRIC_LONG_VALUE,
             encode_varint(number),
         )

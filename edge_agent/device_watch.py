@@ -1,32 +1,26 @@
-"""When to poll a device next, and which outcomes of a poll become readings. Pure.
+"""Which outcomes of a poll become readings, and with what time. Pure.
 
-A device that answers is polled at its interval, on a fixed grid. One that is silent is probed with exponential
-back-off and jitter, so that dead devices do not take the line from the living. A channel that stays without a
-value says so when it turns bad, then once per `bad_repeat_s`: no flood, and no silence either.
+A channel that stays without a value says so when it turns bad, then once per `bad_repeat_s`: no flood, and no silence
+either.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from contracts.observation import NANOSECONDS_PER_MILLISECOND, NANOSECONDS_PER_SECOND, whole_milliseconds
 from contracts.quality import Reason
 from edge_agent.channel_table import Reading
-from edge_agent.device_poll import Outcome
+from edge_agent.poll_step import SILENCES, Outcome
 
-FIRST_PROBES: Final = 2
-"""So many silent polls come at the normal interval: one lost answer is no dead device."""
-JITTER_RATIO: Final = 0.2
 CLOCK_STEP_NS: Final = NANOSECONDS_PER_SECOND
 """A clock further back than this has been stepped: its observations are marked."""
 
 
 def is_silent(outcomes: Sequence[Outcome]) -> bool:
-    """Whether a poll got no answer at all."""
-    silence = Reason.NO_ANSWER
-    return bool(outcomes) and all(reason is silence for _, _, reason in outcomes)
+    """Whether a poll got no answer of the device at all."""
+    return bool(outcomes) and all(reason in SILENCES for _, _, reason in outcomes)
 
 
 class PhenomenonClock:
@@ -44,23 +38,17 @@ class PhenomenonClock:
 
 
 class DeviceWatch:
-    """Schedule and memory of one polled device."""
+    """Memory of one polled device."""
 
-    def __init__(self, interval_s: float, probe_max_s: float, bad_repeat_s: Mapping[int, float]) -> None:
+    def __init__(self, bad_repeat_s: Mapping[int, float]) -> None:
         """Starts as if the device were well.
 
         Args:
-            interval_s: between two polls.
-            probe_max_s: the longest time between two probes of a silent device (never shorter than the interval).
-            bad_repeat_s: by alias.
+            bad_repeat_s: by alias: a channel that stays without a value says so again after this time.
         """
-        self._interval_s = interval_s
-        self._probe_max_s = max(probe_max_s, interval_s)
         self._bad_repeat_s = bad_repeat_s
         self._bad_since: dict[int, tuple[Reason, float]] = {}
         self._clock = PhenomenonClock()
-        self.silent_polls = 0
-        """Polls in a row without any answer."""
 
     def readings(self, outcomes: Sequence[Outcome], wall_ns: int, now_s: float) -> list[Reading]:
         """The outcomes that are worth keeping, with their time."""
@@ -78,26 +66,6 @@ class DeviceWatch:
             else:
                 kept.append((alias, phenomenon_ns, value, int(reason)))
         return kept
-
-    def next_due_s(self, due_s: float, now_s: float, outcomes: Sequence[Outcome], fraction: float) -> float:
-        """When to poll next.
-
-        Args:
-            due_s: when this poll was due.
-            now_s: monotonic clock, after the poll.
-            outcomes: of this poll.
-            fraction: random, 0 to 1, for the jitter.
-        """
-        if is_silent(outcomes):
-            self.silent_polls += 1
-        else:
-            self.silent_polls = 0
-        if self.silent_polls > FIRST_PROBES:
-            doublings = min(self.silent_polls - FIRST_PROBES, 30)
-            wait_s = min(self._interval_s * 2.0**doublings, self._probe_max_s)
-            return now_s + wait_s * (1.0 - JITTER_RATIO * fraction)
-        missed = max(0, math.ceil((now_s - due_s) / self._interval_s) - 1)
-        return due_s + (missed + 1) * self._interval_s
 
     def _is_repeat(self, alias: int, reason: Reason, now_s: float) -> bool:
         last = self._bad_since.get(alias)

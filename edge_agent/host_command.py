@@ -1,15 +1,20 @@
-"""What a Sparkplug host says to this gateway: NCMD metrics and the host's STATE. Pure.
+"""What a Sparkplug host says to this gateway: NCMD and DCMD metrics, and the host's STATE. Pure.
 
     Node Control/Rebirth  true              send all births again
+    Node Control/Reread Configuration  true   check the configuration file and apply it; the answer comes in NDATA as
+                                            `Node Control/Answer`
     Uplink/AckEpoch + Uplink/AckRanges      these batches are stored: delete them
     Uplink/ResendEpoch + Uplink/ResendRanges  these batches are missing: send them again, or say that they are lost
 
 Ranges are a UInt64Array: from, to, from, to and so on, both ends included.
+
+In a DCMD each metric is a write: `<node_id>/<actuator>` with a number or a Boolean.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +25,9 @@ from contracts.sparkplug.datatype import DataType
 from contracts.sparkplug.payload import Metric, decode_payload
 
 REBIRTH_METRIC: Final = "Node Control/Rebirth"
+REREAD_METRIC: Final = "Node Control/Reread Configuration"
+ANSWER_METRIC: Final = "Node Control/Answer"
+"""String, in NDATA: what became of a command that was not refused silently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,21 @@ class ResendCommand:
     batches: RangeSet
 
 
-Command = RebirthCommand | AcknowledgeCommand | ResendCommand
+@dataclass(frozen=True, slots=True)
+class RereadCommand:
+    """Check the configuration file, and apply it if it has no fault."""
+
+
+Command = RebirthCommand | AcknowledgeCommand | ResendCommand | RereadCommand
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCommand:
+    """A metric of a DCMD."""
+
+    metric_name: str
+    value: float
+    """A Boolean counts as 0 or 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +87,35 @@ def parse_commands(octets: bytes) -> list[Command]:
     rebirth = metrics.get(REBIRTH_METRIC)
     if rebirth is not None and rebirth.value is True:
         commands.append(RebirthCommand())
+    reread = metrics.get(REREAD_METRIC)
+    if reread is not None and reread.value is True:
+        commands.append(RereadCommand())
     if uplink.ACK_RANGES in metrics:
         commands.append(AcknowledgeCommand(*_batches(metrics, uplink.ACK_EPOCH, uplink.ACK_RANGES)))
     if uplink.RESEND_RANGES in metrics:
         commands.append(ResendCommand(*_batches(metrics, uplink.RESEND_EPOCH, uplink.RESEND_RANGES)))
     return commands
+
+
+def parse_writes(octets: bytes) -> list[WriteCommand]:
+    """The writes of a DCMD payload: all of them, or none.
+
+    Raises:
+        PayloadError: not a payload, no metric, or a metric that is no write.
+    """
+    metrics = decode_payload(octets).metrics
+    if not metrics:
+        raise PayloadError("DCMD: there is no metric in it")
+    return [_write(metric) for metric in metrics]
+
+
+def _write(metric: Metric) -> WriteCommand:
+    if metric.name is None:
+        raise PayloadError(f"DCMD: a metric with alias {metric.alias}: actuators go by name, they have no alias")
+    value = metric.value
+    if metric.fault is not None or not isinstance(value, int | float) or not math.isfinite(value):
+        raise PayloadError(f"DCMD: {metric.name}: {metric.fault or f'{value!r:.40} is no number'}")
+    return WriteCommand(metric.name, float(value))
 
 
 def parse_host_statement(octets: bytes) -> HostStatement:

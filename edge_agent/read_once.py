@@ -8,12 +8,22 @@ from pathlib import Path
 from contracts.quality import REASONS, Reason, level_of
 from contracts.quantity import QUANTITIES
 from edge_agent.channel_table import ChannelTable
-from edge_agent.configuration import AgentSettings, ProfileLibrary
-from edge_agent.device_poll import Outcome
+from edge_agent.configuration import (
+    AgentSettings,
+    BusSettings,
+    ModbusNodeSettings,
+    ModbusRtuBusSettings,
+    ModbusTcpBusSettings,
+    ProfileLibrary,
+)
+from edge_agent.device_poll import ModbusRequest, Outcome
 from edge_agent.drivers import DRIVERS
 from edge_agent.errors import LineLostError
-from edge_agent.plan_agent import BusPlan, plan_agent
+from edge_agent.plan_agent import BusPlan, locate_port, plan_agent
 from edge_agent.poll_bus import poll_device
+from edge_agent.poll_step import conversion_of
+from edge_agent.profile import ModbusProfile, SerialFrameProfile
+from edge_agent.word_order_table import describe_word_orders
 
 
 async def read_once(
@@ -34,6 +44,52 @@ async def read_once(
     wanted = [row for row in outcomes if node_id is None or channels[row[0]].node_id == node_id]
     lines = [format_outcome(channels, row) for row in wanted]
     return lines, bool(wanted) and all(reason is Reason.OK for _, _, reason in wanted)
+
+
+async def read_word_orders(
+    settings: AgentSettings, profiles: ProfileLibrary, folder: Path, node_id: str
+) -> tuple[list[str], bool]:
+    """A node's registers in all four word orders, and whether all of them were read.
+
+    Args:
+        settings: the configuration.
+        profiles: all known profiles.
+        folder: what relative paths of the configuration are relative to.
+        node_id: a Modbus node.
+    """
+    for bus in settings.bus:
+        for node in bus.node:
+            if node.node_id == node_id and isinstance(bus, ModbusTcpBusSettings | ModbusRtuBusSettings):
+                assert isinstance(node, ModbusNodeSettings)
+                return await _read_node_registers(locate_port(bus, folder), node, profiles[node.profile])
+    return [f"{node_id}: is no Modbus node, so it has no word order"], False
+
+
+async def _read_node_registers(
+    bus: BusSettings, node: ModbusNodeSettings, profile: ModbusProfile | SerialFrameProfile
+) -> tuple[list[str], bool]:
+    assert isinstance(profile, ModbusProfile)  # checked with the configuration
+    fitted = profile.fitted(node.measures)
+    shift = fitted.address_shift(node.channel_index) + node.address_offset
+    driver = DRIVERS[bus.kind](bus)
+    lines, is_whole = [f"{bus.bus_id}/{node.node_id}"], True
+    try:
+        await driver.open()
+        for channel in fitted.channel:
+            field = channel.field(shift)
+            request = ModbusRequest(node.device_id, field.function_code, field.address, field.word_count)
+            answer = await driver.exchange(request)
+            if isinstance(answer, Reason):
+                is_whole = False
+                lines.append(f"  {channel.quantity}: {answer.wire_name}: {REASONS[answer].text}")
+            else:
+                calibrate = conversion_of(node.calibration, channel)
+                lines += describe_word_orders(channel, field, [int(word) for word in answer], calibrate)
+    except LineLostError as error:
+        return [*lines, f"  {error}"], False
+    finally:
+        driver.close()
+    return lines, is_whole
 
 
 def format_outcome(channels: ChannelTable, outcome: Outcome) -> str:

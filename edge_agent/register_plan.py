@@ -1,83 +1,24 @@
-"""Modbus registers: which requests to send for a set of fields, and how to read values out of the answers.
+"""Which requests to send for a set of fields: few, none too long, none over a place that the device refuses. Pure.
 
-A field is a typed place in a device's register table. `plan_reads` covers all fields with few requests;
-`narrow_read` is what to try when a device refuses a request (exception 2 or 3) of which a part is legal.
-
-Word orders, for a 32-bit value whose big-endian bytes are A B C D:
-    ABCD  as the standard says       CDAB  low word first (Geokon 3810A, JUMO)
-    BADC  bytes swapped in words     DCBA  little-endian
+The cost of a plan is counted in registers: each request costs `request_cost` of them beside those that it reads (its
+own bytes, the answer's head and the turn-round), so a hole between two fields is read along exactly where that is
+cheaper than asking twice. Where a run of fields is longer than one request may be, the cheapest cut is computed.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from itertools import groupby
 
-MAX_REGISTERS: Final = 125
-"""Registers that one answer to function 3 or 4 can carry (MODBUS Application Protocol V1.1b3, 6.3)."""
-FIRST_ADDRESS_AFTER_LAST: Final = 0x10000
+from edge_agent.register_field import BIT_FUNCTION_CODES, BITS_PER_REGISTER, Field
+from edge_agent.register_limits import RegisterLimits, SpanIndex
 
-
-class RegisterType(StrEnum):
-    """How the words of a field are to be read."""
-
-    U16 = "u16"
-    S16 = "s16"
-    U32 = "u32"
-    S32 = "s32"
-    F32 = "f32"
-    F64 = "f64"
-
-
-class WordOrder(StrEnum):
-    """Order of the bytes of a value of several words."""
-
-    ABCD = "ABCD"
-    CDAB = "CDAB"
-    BADC = "BADC"
-    DCBA = "DCBA"
-
-
-_FORMATS: Final = {
-    RegisterType.U16: "H",
-    RegisterType.S16: "h",
-    RegisterType.U32: "I",
-    RegisterType.S32: "i",
-    RegisterType.F32: "f",
-    RegisterType.F64: "d",
-}
-_WORD_COUNTS: Final = {kind: struct.calcsize(f">{code}") // 2 for kind, code in _FORMATS.items()}
-
-Words = Sequence[int]
-FieldDecoder = Callable[[Words, int], float]
-"""Registers of an answer and the index of the field's first one → the number, an int for integer types."""
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A typed place in a register table."""
-
-    function_code: int
-    """3 (holding registers) or 4 (input registers)."""
-    address: int
-    """Protocol address from 0: register 40103 is 102."""
-    register_type: RegisterType = RegisterType.U16
-    word_order: WordOrder = WordOrder.ABCD
-    mask: int | None = None
-    """Of an unsigned integer: only these bits, shifted down to bit 0."""
-
-    @property
-    def word_count(self) -> int:
-        """How many registers it takes."""
-        return _WORD_COUNTS[self.register_type]
-
-    @property
-    def end(self) -> int:
-        """The address after its last register."""
-        return self.address + self.word_count
+SERIAL_REQUEST_COST = 12
+"""Registers: 8 bytes asked, 5 around the answer, twice 3.5 silent characters and about 4 ms until a device answers, at
+9600 baud, over 2 bytes per register."""
+TCP_REQUEST_COST = 32
+"""Registers: a round trip costs more than bytes do, yet what nobody asked for is not read without measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,88 +30,78 @@ class Read:
     count: int
     fields: tuple[Field, ...]
 
+    @property
+    def end(self) -> int:
+        """The address after the last register that is read."""
+        return self.address + self.count
+
 
 def plan_reads(
-    fields: Sequence[Field], max_registers: int = MAX_REGISTERS, max_hole_registers: int = 8
+    fields: Sequence[Field], limits: RegisterLimits | None = None, request_cost: int = SERIAL_REQUEST_COST
 ) -> tuple[Read, ...]:
-    """Covers all fields with few requests.
+    """Covers all fields at the least cost.
 
     Args:
-        fields: in any order; doubles and overlaps are read once.
-        max_registers: the most that the device answers at once.
-        max_hole_registers: unwanted registers between two fields that are read along rather than asking twice
-            (a request costs 8 bytes and a turn-round on the line, a register 2 bytes).
+        fields: in any order; doubles and overlaps are read once. Fields that the limits call illegal are left out.
+        limits: what the device is known to refuse.
+        request_cost: of a request, in registers: also the widest hole that is read along.
     """
+    known = RegisterLimits() if limits is None else limits
+    ordered = sorted(set(fields), key=lambda one: (one.function_code, one.address, one.end))
     reads: list[Read] = []
+    for function_code, group in groupby(ordered, key=lambda one: one.function_code):
+        legal = [one for one in group if not known.refuses(function_code, one.address, one.end)]
+        index = SpanIndex(known, function_code)
+        cost = request_cost * (BITS_PER_REGISTER if function_code in BIT_FUNCTION_CODES else 1)
+        for run in _runs(legal, cost):
+            reads += _cut(run, index, cost)
+    return tuple(reads)
+
+
+def illegal_fields(fields: Sequence[Field], limits: RegisterLimits) -> list[Field]:
+    """The fields that contain a refused span, and so are never asked for together with others."""
+    return [one for one in fields if limits.refuses(one.function_code, one.address, one.end)]
+
+
+def read_of(fields: Sequence[Field]) -> Read:
+    """The one request for all of these fields, which have one function code."""
+    first = min(field.address for field in fields)
+    return Read(fields[0].function_code, first, max(field.end for field in fields) - first, tuple(fields))
+
+
+def _runs(fields: Sequence[Field], widest_hole: int) -> Iterator[list[Field]]:
+    """Fields with no hole between them that is dearer to bridge than to leave out."""
     run: list[Field] = []
     end = 0
-    for field in sorted(set(fields), key=lambda one: (one.function_code, one.address, one.end)):
-        joins = (
-            bool(run)
-            and field.function_code == run[0].function_code
-            and field.address - end <= max_hole_registers
-            and max(end, field.end) - run[0].address <= max_registers
-        )
-        if not joins:
-            reads += _read_of(run)
-            run, end = [], 0
+    for field in fields:
+        if run and field.address - end > widest_hole:
+            yield run
+            run = []
+        end = max(end, field.end) if run else field.end
         run.append(field)
-        end = max(end, field.end)
-    return (*reads, *_read_of(run))
+    if run:
+        yield run
 
 
-def narrow_read(read: Read) -> tuple[Read, ...]:
-    """Smaller requests for the same fields: without its holes, else in halves; empty if there is none smaller."""
-    parts = plan_reads(read.fields, max_hole_registers=0)
-    if len(parts) > 1:
-        return parts
-    if len(read.fields) == 1:
-        return ()
-    middle = len(read.fields) // 2
-    halves = (*_read_of(read.fields[:middle]), *_read_of(read.fields[middle:]))
-    return halves if all(half.count < read.count for half in halves) else ()
-
-
-def build_decoder(field: Field) -> FieldDecoder:
-    """The function that reads `field` out of an answer's registers."""
-    if field.mask is not None:
-        return _masked(build_decoder(_without_mask(field)), field.mask)
-    if field.register_type is RegisterType.U16 and field.word_order in {WordOrder.ABCD, WordOrder.CDAB}:
-        return _decode_u16
-    return _by_struct(field)
-
-
-def _decode_u16(words: Words, at: int) -> float:
-    return words[at]
-
-
-def _by_struct(field: Field) -> FieldDecoder:
-    count = field.word_count
-    swaps_words = field.word_order in {WordOrder.CDAB, WordOrder.DCBA}
-    swaps_bytes = field.word_order in {WordOrder.BADC, WordOrder.DCBA}
-    pack = struct.Struct(f"{'<' if swaps_bytes else '>'}{count}H").pack
-    unpack = struct.Struct(f">{_FORMATS[field.register_type]}").unpack
-
-    def decode(words: Words, at: int) -> float:
-        taken = words[at : at + count]
-        number: float = unpack(pack(*(taken[::-1] if swaps_words else taken)))[0]
-        return number
-
-    return decode
-
-
-def _masked(decode: FieldDecoder, mask: int) -> FieldDecoder:
-    shift = (mask & -mask).bit_length() - 1
-    return lambda words, at: (int(decode(words, at)) & mask) >> shift
-
-
-def _without_mask(field: Field) -> Field:
-    return Field(field.function_code, field.address, field.register_type, field.word_order)
-
-
-def _read_of(fields: Sequence[Field]) -> tuple[Read, ...]:
-    if not fields:
-        return ()
-    first = min(field.address for field in fields)
-    last = max(field.end for field in fields)
-    return (Read(fields[0].function_code, first, last - first, tuple(fields)),)
+def _cut(run: Sequence[Field], index: SpanIndex, request_cost: int) -> list[Read]:
+    """The cheapest requests for a run: shortest path over its fields, where each step is one request."""
+    whole = read_of(run)
+    if whole.end <= index.reach(whole.address):
+        return [whole]
+    best: list[tuple[int, int]] = [(0, 0)] + [(1 << 60, 0)] * len(run)
+    """For the first n fields: cost, and where the last request begins."""
+    for first, field in enumerate(run):
+        reach, end = index.reach(field.address), 0
+        for last in range(first, len(run)):
+            end = max(end, run[last].end)
+            if end > reach and last > first:
+                break
+            cost = best[first][0] + request_cost + end - field.address
+            best[last + 1] = min(best[last + 1], (cost, first))
+    reads: list[Read] = []
+    stop = len(run)
+    while stop:
+        start = best[stop][1]
+        reads.append(read_of(run[start:stop]))
+        stop = start
+    return reads[::-1]

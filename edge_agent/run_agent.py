@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
-import random
 import signal
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from edge_agent.back_off import back_off_s
-from edge_agent.channel_table import ChannelTable, Reading
-from edge_agent.configuration import AgentSettings, ProfileLibrary
-from edge_agent.device_watch import DeviceWatch
-from edge_agent.drivers import DRIVERS
-from edge_agent.errors import SpoolWriteError
+from contracts.errors import ConfigurationError
+from edge_agent.broker_link import BrokerLink
+from edge_agent.build_poller import build_poller
+from edge_agent.commit_readings import CommitLoop
+from edge_agent.drivers import LISTENERS
+from edge_agent.errors import AgentError
+from edge_agent.feed_watchdog import feed_watchdog, show_life
+from edge_agent.field_side import FieldSide
+from edge_agent.flow_log import FlowLog
+from edge_agent.keep_configuration import ConfigurationKeeper
+from edge_agent.listen_bus import BusListener
+from edge_agent.liveness import SPOOL, SPOOL_LIMIT_S, Liveness, line_limit_s
+from edge_agent.obey_host import HostOrders
 from edge_agent.plan_agent import BusPlan, plan_agent
-from edge_agent.poll_bus import BusPoller, PolledDevice
-from edge_agent.publish_batches import BatchesSealed, Uplink
+from edge_agent.plan_listeners import plan_listeners
+from edge_agent.poll_bus import BusPoller
+from edge_agent.publish_batches import Uplink
 from edge_agent.reading_buffer import ReadingBuffer
+from edge_agent.report_filter import ReportedSink
+from edge_agent.reread_configuration import Loaded, Reread
 from edge_agent.resend_schedule import ResendSchedule
-from edge_agent.sparkplug_session import Counters, EdgeNode
+from edge_agent.set_points import plan_set_points
+from edge_agent.sparkplug_session import EdgeNode
 from edge_agent.spool_thread import SpoolThread
-from edge_agent.store_readings import Spool
+from edge_agent.store_limits import LimitFile
 
-COMMIT_RETRY_FIRST_S: Final = 0.5
-COMMIT_RETRY_LONGEST_S: Final = 10.0
 GC_THRESHOLDS: Final = (50_000, 20, 20)
 """Allocations before the garbage collector looks for cycles (Python's own: 700, 10, 10)."""
 CANCEL_AGAIN_S: Final = 0.2
@@ -36,155 +45,167 @@ CANCEL_AGAIN_S: Final = 0.2
 _log = logging.getLogger(__name__)
 
 
-class CommitLoop:
-    """Collects readings, commits them in groups, and only then hands them to the uplink.
-
-    While the disk refuses, batches are handed on all the same (an alarm must not wait for a disk), stay in memory,
-    and are committed as soon as the disk takes them, unless the far end has acknowledged them before.
-    """
-
-    def __init__(
-        self,
-        buffer: ReadingBuffer,
-        channels: ChannelTable,
-        spool: SpoolThread,
-        uplink: Uplink,
-        flush_interval_s: float,
-        flush_readings: int,
-    ) -> None:
-        self._buffer = buffer
-        self._channels = channels
-        self._spool = spool
-        self._uplink = uplink
-        self._flush_interval_s = flush_interval_s
-        self._flush_readings = flush_readings
-        self._line_changes: dict[str, bool] = {}
-        self._wake = asyncio.Event()
-        self._handed_batch = 0
-        self._failures_in_a_row = 0
-        self._discards_logged = 0
-        self._flushing: asyncio.Task[None] | None = None
-        self.failed_commits_total = 0
-
-    def put(self, bus_id: str, readings: list[Reading]) -> None:
-        """Takes what a bus has read."""
-        self._channels.note(readings)
-        self._buffer.put(bus_id, readings)
-        if self._buffer.waiting_count >= self._flush_readings:
-            self._wake.set()
-
-    def line_changed(self, bus_id: str, is_up: bool) -> None:
-        """Takes a line's loss or return; it is told after the readings that came before it."""
-        self._line_changes[bus_id] = is_up
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            wait_s = self._flush_interval_s
-            if self._failures_in_a_row:
-                wait_s = back_off_s(
-                    self._failures_in_a_row,
-                    COMMIT_RETRY_FIRST_S,
-                    COMMIT_RETRY_LONGEST_S,
-                    random.random(),  # noqa: S311
-                )
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._wake.wait()
-            self._wake.clear()
-            # A commit that has begun goes on in its thread even if we are cancelled: `finish` waits for it.
-            self._flushing = asyncio.create_task(self.flush())
-            await asyncio.shield(self._flushing)
-
-    async def finish(self) -> None:
-        """After `run` was cancelled: ends the commit that has begun, then commits what still waits."""
-        if self._flushing is not None:
-            await self._flushing
-        await self.flush()
-
-    async def flush(self) -> None:
-        """One group commit."""
-        changes, self._line_changes = self._line_changes, {}
-        batches = self._buffer.seal()
-        if batches:
-            try:
-                await self._spool.commit(batches)
-            except SpoolWriteError as error:
-                self._buffer.failed()
-                self._failures_in_a_row += 1
-                self.failed_commits_total += 1
-                _log.error("commit_failed error=%r total=%d", str(error), self.failed_commits_total)
-            else:
-                self._buffer.committed(batches)
-                self._failures_in_a_row = 0
-        self._log_discards()
-        fresh = [batch for batch in batches if batch.batch > self._handed_batch]
-        if fresh:
-            self._handed_batch = fresh[-1].batch
-        if fresh or changes:
-            self._uplink.put(BatchesSealed(fresh, changes, self._counters()))
-
-    def _counters(self) -> Counters:
-        return Counters(self._buffer.discarded_total, self.failed_commits_total)
-
-    def _log_discards(self) -> None:
-        if self._buffer.discarded_total > self._discards_logged:
-            self._discards_logged = self._buffer.discarded_total
-            _log.error("readings_discarded total=%d", self._discards_logged)
-
-
-async def run_agent(settings: AgentSettings, profiles: ProfileLibrary, folder: Path) -> None:
-    """Runs until SIGTERM or SIGINT.
+async def run_until_stopped(keeper: ConfigurationKeeper, folder: Path) -> None:
+    """Runs until SIGTERM or SIGINT, with the configuration that counts.
 
     Args:
-        settings: the configuration.
-        profiles: all known profiles.
-        folder: what relative paths of the configuration are relative to.
+        keeper: says which that is, also when the host or SIGHUP asks, and when a new one does not work.
+        folder: what its relative paths are relative to.
 
     Raises:
-        SpoolUnusableError: the spool file is corrupt or no spool.
-        SpoolWriteError: the spool cannot be opened.
+        ConfigurationError: the configuration has faults.
+        SpoolUnusableError: the spool's path is a database of somebody else.
     """
-    channels, bus_plans = plan_agent(settings, profiles, folder)
+    answer: str | None = None
+    running = _begin(keeper, keeper.first(), folder, answer)
+    while True:
+        try:
+            fresh, answer = await running
+        except (AgentError, ConfigurationError) as error:
+            fresh, answer = keeper.fail(str(error)), f"configuration: taken back, {error}"
+            if fresh is None:
+                raise
+        if fresh is None:
+            return
+        running = _begin(keeper, fresh, folder, answer)
+        del fresh  # the agent lets go of the models of ten thousand nodes, and so must we
+
+
+def _begin(
+    keeper: ConfigurationKeeper, loaded: Loaded, folder: Path, answer: str | None
+) -> Coroutine[None, None, tuple[Loaded | None, str]]:
+    keeper.begin(loaded)
+    return run_agent(loaded, folder, keeper, answer)
+
+
+async def run_agent(
+    loaded: Loaded, folder: Path, keeper: ConfigurationKeeper, answer: str | None = None
+) -> tuple[Loaded | None, str]:
+    """Runs until SIGTERM or SIGINT (None), or until another configuration is to be applied (that one, and its answer).
+
+    Args:
+        loaded: the configuration, and all known profiles.
+        folder: what relative paths of the configuration are relative to.
+        keeper: reads and checks the configuration again, and judges this one.
+        answer: to the last command of the host, told in the birth.
+
+    Raises:
+        ConfigurationError: a local output is on a channel that does not exist.
+        SpoolUnusableError: the spool's path is a database of somebody else.
+    """
+    settings, profiles = loaded.settings, loaded.profiles
+    spool_path = folder / settings.spool.path
+    limits = LimitFile(spool_path.with_name(f"{spool_path.stem}.register-limits.json"))
+    channels, bus_plans = plan_agent(settings, profiles, folder, limits.memory)
+    listener_plans = plan_listeners(settings.bus, folder, channels)
     gateway, mqtt, spool_settings = settings.gateway, settings.mqtt, settings.spool
-    del settings  # the models of ten thousand nodes are not needed any more
-    spool_path = folder / spool_settings.path
-    spool_path.parent.mkdir(parents=True, exist_ok=True)
-    spool = Spool(spool_path, spool_settings.disk_max_bytes, first_epoch=int(time.time()))
-    epoch = spool.begin_epoch()
+    field = FieldSide(settings, channels, folder)
+    set_points = plan_set_points(settings.output, channels.names)
+    reread = Reread(keeper.reread, loaded, folder, field.audit)
+    liveness = Liveness()
+    del settings, loaded  # the models of ten thousand nodes are not needed any more
+    spool_thread = SpoolThread(spool_path, spool_settings.disk_max_bytes, channels, set_points)
+    epoch = spool_thread.epoch
     _log.info("agent_started gateway_id=%s epoch=%d channels=%d", gateway.gateway_id, epoch, len(channels))
-    spool_thread = SpoolThread(spool, channels)
-    buffer = ReadingBuffer(epoch, spool_settings.memory_readings_max)
-    password_file = mqtt.password_file
+    alias_of = channels.aliases()
+    buffer = ReadingBuffer(
+        epoch, spool_settings.memory_readings_max, {alias_of[name]: points for name, points in set_points.items()}
+    )
+    link = BrokerLink(mqtt, folder)
     uplink = Uplink(
-        EdgeNode(gateway.district_id, gateway.gateway_id, epoch, mqtt.primary_host, channels),
+        EdgeNode(
+            gateway.district_id,
+            gateway.gateway_id,
+            epoch,
+            mqtt.primary_host,
+            channels,
+            broker_count=link.broker_count,
+            actuators=field.actuator_names,
+        ),
         mqtt,
-        None if password_file is None else folder / password_file,
+        link,
         spool_thread,
         buffer,
-        ResendSchedule(spool_settings.resend_after_s, spool_settings.backlog_batches_per_s),
+        ResendSchedule(
+            spool_settings.resend_after_s,
+            spool_settings.backlog_batches_per_s,
+            spool_settings.backlog_share * spool_settings.uplink_bytes_per_s,
+        ),
+        orders := HostOrders(field.control, reread),
+        answer,
     )
     commits = CommitLoop(
-        buffer, channels, spool_thread, uplink, spool_settings.flush_interval_s, spool_settings.flush_readings
+        buffer,
+        channels,
+        spool_thread,
+        uplink,
+        spool_settings.flush_interval_s,
+        spool_settings.flush_readings,
+        partial(show_life, liveness, SPOOL),
     )
-    pollers = [_build_poller(plan, commits) for plan in bus_plans]
+    liveness.expect(SPOOL, SPOOL_LIMIT_S + spool_settings.flush_interval_s, time.monotonic())
+    report = {alias: rule for plan in bus_plans for device in plan.devices for alias, rule in device.report.items()}
+    reported = field.sink_before(ReportedSink(commits, report))
+    pollers = [build_poller(plan, reported, _after_poll(plan, limits, liveness)) for plan in bus_plans]
+    listeners = [
+        BusListener(plan.bus_id, LISTENERS[plan.port.kind](plan.port), plan.endpoint, field.listen_sink_before(commits))
+        for plan in listener_plans
+    ]
+    field.connect({plan.settings.bus_id: poller for plan, poller in zip(bus_plans, pollers, strict=True)})
+    works = [
+        orders.run(uplink.tell),
+        feed_watchdog(liveness),
+        _judge_configuration(keeper, uplink.flows, reread),
+        *(switcher.run() for switcher in field.switchers.values()),
+    ]
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, orders.reread)
     _settle_memory()
     try:
-        await _run_until_signal(pollers, commits, uplink)
+        await _run_until_signal([*pollers, *listeners], commits, uplink, spool_thread, works, reread.accepted)
     finally:
         await spool_thread.close()
     _log.info("agent_stopped gateway_id=%s", gateway.gateway_id)
+    return reread.fresh, reread.answer
 
 
-async def _run_until_signal(pollers: list[BusPoller], commits: CommitLoop, uplink: Uplink) -> None:
-    stop = asyncio.Event()
+def _after_poll(plan: BusPlan, limits: LimitFile, liveness: Liveness) -> Callable[[], None]:
+    """What a line does after each poll: it keeps what was learnt, and shows that it lives."""
+    part = f"bus/{plan.settings.bus_id}"
+    longest_s = max((device.interval_s for device in plan.devices), default=0.0)
+    liveness.expect(part, line_limit_s(longest_s), time.monotonic())
+
+    def after_poll() -> None:
+        limits.save()
+        show_life(liveness, part)
+
+    return after_poll
+
+
+async def _judge_configuration(keeper: ConfigurationKeeper, flows: FlowLog, reread: Reread) -> None:
+    """Goes back to the last known good configuration when this one has failed its trial."""
+    why = await keeper.watch(flows)
+    good = keeper.fail(why)
+    if good is not None:
+        await reread.take_back(good, why)
+    await asyncio.Event().wait()  # there is nothing to go back to, or the end is on its way
+
+
+async def _run_until_signal(
+    buses: list[BusPoller | BusListener],
+    commits: CommitLoop,
+    uplink: Uplink,
+    spool: SpoolThread,
+    works: list[Coroutine[None, None, None]],
+    stop: asyncio.Event,
+) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     uplink_task = asyncio.create_task(uplink.run(), name="uplink")
-    tasks = [asyncio.create_task(poller.run()) for poller in pollers]
+    tasks = [asyncio.create_task(bus.run()) for bus in buses]
     tasks.append(asyncio.create_task(commits.run(), name="commits"))
+    tasks.append(asyncio.create_task(spool.care(), name="spool-care"))
+    tasks += [asyncio.create_task(work) for work in works]
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([stopped, uplink_task, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -205,20 +226,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-
-
-def _build_poller(plan: BusPlan, commits: CommitLoop) -> BusPoller:
-    bus = plan.settings
-    devices = [
-        PolledDevice(
-            device.name,
-            device.device,
-            DeviceWatch(device.interval_s, bus.probe_max_s, device.bad_repeat_s),
-            device.interval_s,
-        )
-        for device in plan.devices
-    ]
-    return BusPoller(bus.bus_id, DRIVERS[bus.kind](bus), devices, commits)
 
 
 def _raise_first_error(tasks: list[asyncio.Task[None]]) -> None:

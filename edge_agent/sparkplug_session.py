@@ -3,8 +3,11 @@
     OFFLINE --Connected--> AWAITING_HOST --HostState online--> BORN     (with a primary host)
     OFFLINE --Connected--> BORN                                         (without)
     BORN --HostState offline--> NDEATH, disconnect --> OFFLINE
-    BORN --Stopped--> NDEATH, disconnect --> OFFLINE
+    AWAITING_HOST --HostState offline, or HOST_PATIENCE_MS--> NDEATH, disconnect --> OFFLINE  (of several brokers)
+    BORN, AWAITING_HOST --Stopped--> NDEATH, disconnect --> OFFLINE
     any  --Disconnected--> OFFLINE
+
+Every intended end says NDEATH first, also that of a session without birth (Sparkplug 3.0, 5.5 and 6.4.29).
 
 Births: NBIRTH, then one DBIRTH per bus whose line is up. `seq` runs 0..255 over NBIRTH, DBIRTH, DDATA, DDEATH and
 NDATA together and begins at 0 with each NBIRTH; NDEATH has none, but the bdSeq of its connection.
@@ -29,13 +32,16 @@ from contracts.sparkplug.payload import Metric, Payload, Property, encode_payloa
 from contracts.sparkplug.topic import MessageType, Topic
 from edge_agent.channel_table import Channel, ChannelTable, Reading
 from edge_agent.ddata_codec import encode_ddata
-from edge_agent.host_command import REBIRTH_METRIC
+from edge_agent.host_command import ANSWER_METRIC, REBIRTH_METRIC, REREAD_METRIC
 from edge_agent.reading_buffer import SealedBatch
 
 BD_SEQ_METRIC: Final = "bdSeq"
 DISCARDED_METRIC: Final = "Uplink/DiscardedReadings"
 FAILED_COMMITS_METRIC: Final = "Uplink/FailedCommits"
+SET_ASIDE_METRIC: Final = "Uplink/SpoolsSetAside"
 DEAD_BUS_LINGER_MS: Final = 5_000
+HOST_PATIENCE_MS: Final = 15_000
+"""So long a broker may say nothing of the primary host before the next broker is tried, if there is one."""
 SEQ_MODULUS: Final = 256
 
 
@@ -53,7 +59,12 @@ class Counters:
     """What the host should know of the agent's own losses."""
 
     discarded_readings_total: int = 0
+    """From memory and from the spool: none of them is anywhere any more."""
     failed_commits_total: int = 0
+    thinned_readings_total: int = 0
+    """Taken out of the spool for want of room; what stayed of their channels shows where they were."""
+    spools_set_aside_total: int = 0
+    """Spool files that could not be trusted, since the agent was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,9 @@ class EdgeNode:
     primary_host: str | None
     channels: ChannelTable
     """Grows if old batches hold channels of a former configuration; also knows what was last read."""
+    broker_count: int = 1
+    actuators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By bus: the metric names that take commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +91,18 @@ class SessionState:
     seq: int = 0
     """Of the next message."""
     host_timestamp_ms: int = -1
-    """Of the newest believed STATE of the primary host."""
+    """Of the newest believed STATE of the primary host on this broker."""
+    connected_ms: int = 0
+    """When this connection was ready."""
     born_buses: frozenset[str] = frozenset()
     dead_lines: frozenset[str] = frozenset()
     """Buses whose line is lost."""
     last_batch_ms: Mapping[str, int] = field(default_factory=dict)
     """When a bus with a dead line last sent a batch."""
+    actuator_values: Mapping[str, float] = field(default_factory=dict)
+    """What each was last set to, by metric name."""
+    answer: str | None = None
+    """To the last command."""
     counters: Counters = Counters()
 
 
@@ -94,6 +114,8 @@ class Connected:
     """CONNACK and SUBACK came; `bd_seq` stood in this connection's will."""
 
     bd_seq: int
+    is_other_broker: bool = False
+    """The last connection was to another one: a host's STATE has a timestamp of its own on each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +175,22 @@ class ChannelsFound:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandAnswered:
+    """A host's command was done, or was refused: the host is told."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActuatorSet:
+    """A declared actuator has taken a value: the host is told, and births show it."""
+
+    bus_id: str
+    metric_name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has passed."""
 
@@ -172,6 +210,8 @@ Happening = (
     | BatchesLost
     | CountersChanged
     | ChannelsFound
+    | CommandAnswered
+    | ActuatorSet
     | Ticked
     | Stopped
 )
@@ -201,8 +241,8 @@ Step = tuple[SessionState, tuple[Effect, ...]]
 def step(node: EdgeNode, state: SessionState, happening: Happening, now_ms: int) -> Step:  # noqa: PLR0911  # a table
     """What a happening makes of the state, and what is to be done."""
     match happening:
-        case Connected(bd_seq=bd_seq):
-            return _connected(node, replace(state, bd_seq=bd_seq, born_buses=frozenset()), now_ms)
+        case Connected():
+            return _connected(node, state, happening, now_ms)
         case Disconnected():
             return replace(state, phase=Phase.OFFLINE, born_buses=frozenset()), ()
         case HostState():
@@ -216,6 +256,8 @@ def step(node: EdgeNode, state: SessionState, happening: Happening, now_ms: int)
         case CountersChanged(counters=counters):
             changed = replace(state, counters=counters)
             return _node_data(node, changed, _counter_metrics(counters, now_ms), now_ms)
+        case CommandAnswered() | ActuatorSet():
+            return _commanded(node, state, happening, now_ms)
         case Stopped():
             return _die(node, state, now_ms)
 
@@ -235,7 +277,15 @@ def bus_topic(node: EdgeNode, message_type: MessageType, bus_id: str) -> str:
     return str(Topic(message_type, node.group_id, node.edge_node_id, bus_id))
 
 
-def _connected(node: EdgeNode, state: SessionState, now_ms: int) -> Step:
+def _connected(node: EdgeNode, state: SessionState, connected: Connected, now_ms: int) -> Step:
+    newest_ms = -1 if connected.is_other_broker else state.host_timestamp_ms
+    state = replace(
+        state,
+        bd_seq=connected.bd_seq,
+        born_buses=frozenset(),
+        host_timestamp_ms=newest_ms,
+        connected_ms=now_ms,
+    )
     if node.primary_host is not None:
         return replace(state, phase=Phase.AWAITING_HOST), ()
     return _give_births(node, state, now_ms)
@@ -248,7 +298,7 @@ def _host_state(node: EdgeNode, state: SessionState, host: HostState, now_ms: in
     state = replace(state, host_timestamp_ms=host.timestamp_ms)
     if host.is_online and state.phase is Phase.AWAITING_HOST:
         return _give_births(node, state, now_ms)
-    if not host.is_online and state.phase is Phase.BORN:
+    if not host.is_online and (state.phase is Phase.BORN or node.broker_count > 1):
         return _die(node, state, now_ms)
     return state, ()
 
@@ -269,6 +319,9 @@ def _births_and_deaths(
         case LineChanged(bus_id=bus_id):
             lost = replace(state, dead_lines=state.dead_lines | {bus_id})
             return _bury_buses(node, lost, frozenset({bus_id}) & state.born_buses, now_ms)
+        case Ticked() if state.phase is Phase.AWAITING_HOST:
+            is_stranded = node.broker_count > 1 and now_ms - state.connected_ms > HOST_PATIENCE_MS
+            return _die(node, state, now_ms) if is_stranded else (state, ())
         case Ticked():
             idle = {
                 bus_id
@@ -293,6 +346,7 @@ def _batch_ready(node: EdgeNode, state: SessionState, batch: SealedBatch, is_his
         epoch=batch.epoch,
         batch=batch.batch,
         is_historical=is_historical,
+        thinned_count=batch.thinned_count,
     )
     publish = Publish(bus_topic(node, MessageType.DDATA, batch.bus_id), octets)
     return replace(state, seq=(state.seq + 1) % SEQ_MODULUS), (*effects, publish)
@@ -305,6 +359,8 @@ def _give_births(node: EdgeNode, state: SessionState, now_ms: int) -> Step:
         Metric(name=uplink.EPOCH, timestamp_ms=now_ms, datatype=DataType.UINT64, value=node.epoch),
         *_counter_metrics(state.counters, now_ms),
         *_lost_metrics(None, None, now_ms),
+        Metric(name=REREAD_METRIC, timestamp_ms=now_ms, datatype=DataType.BOOLEAN, value=False),
+        _answer_metric(state.answer, now_ms),
     ]
     octets = encode_payload(Payload(timestamp_ms=now_ms, metrics=metrics, seq=0))
     effects: tuple[Effect, ...] = (Publish(node_topic(node, MessageType.NBIRTH), octets),)
@@ -320,8 +376,13 @@ def _give_bus_birth(node: EdgeNode, state: SessionState, bus_id: str, now_ms: in
     metrics = [
         _channel_metric(channel, node.channels.last(channel.alias), now_ms) for channel in node.channels.of_bus(bus_id)
     ]
+    metrics += [
+        Metric(name=name, timestamp_ms=now_ms, datatype=DataType.DOUBLE, value=state.actuator_values.get(name))
+        for name in node.actuators.get(bus_id, ())
+    ]
     metrics.append(Metric(name=uplink.EPOCH, timestamp_ms=now_ms, datatype=DataType.UINT64, value=node.epoch))
     metrics.append(Metric(name=uplink.BATCH, timestamp_ms=now_ms, datatype=DataType.UINT64))
+    metrics.append(Metric(name=uplink.THINNED, timestamp_ms=now_ms, datatype=DataType.UINT64))
     octets = encode_payload(Payload(timestamp_ms=now_ms, metrics=metrics, seq=state.seq))
     born = replace(state, seq=(state.seq + 1) % SEQ_MODULUS, born_buses=state.born_buses | {bus_id})
     return born, (Publish(bus_topic(node, MessageType.DBIRTH, bus_id), octets),)
@@ -341,8 +402,6 @@ def _die(node: EdgeNode, state: SessionState, now_ms: int) -> Step:
     if state.phase is Phase.OFFLINE:
         return state, ()
     dead = replace(state, phase=Phase.OFFLINE, born_buses=frozenset())
-    if state.phase is Phase.AWAITING_HOST:
-        return dead, (Disconnect(),)
     death = Publish(node_topic(node, MessageType.NDEATH), encode_will(state.bd_seq, now_ms), qos=1)
     return dead, (death, Disconnect())
 
@@ -350,19 +409,40 @@ def _die(node: EdgeNode, state: SessionState, now_ms: int) -> Step:
 def _node_data(node: EdgeNode, state: SessionState, metrics: list[Metric], now_ms: int) -> Step:
     if state.phase is not Phase.BORN:
         return state, ()
-    octets = encode_payload(Payload(timestamp_ms=now_ms, metrics=metrics, seq=state.seq))
+    octets = encode_payload(Payload(timestamp_ms=now_ms, metrics=metrics, seq=state.seq), with_datatypes=False)
     publish = Publish(node_topic(node, MessageType.NDATA), octets)
     return replace(state, seq=(state.seq + 1) % SEQ_MODULUS), (publish,)
 
 
+def _commanded(node: EdgeNode, state: SessionState, happening: CommandAnswered | ActuatorSet, now_ms: int) -> Step:
+    if isinstance(happening, CommandAnswered):
+        answered = replace(state, answer=happening.text)
+        return _node_data(node, answered, [_answer_metric(happening.text, now_ms)], now_ms)
+    name, bus_id = happening.metric_name, happening.bus_id
+    state = replace(state, actuator_values={**state.actuator_values, name: happening.value})
+    if state.phase is not Phase.BORN or bus_id not in state.born_buses:
+        return state, ()
+    metric = Metric(name=name, timestamp_ms=now_ms, datatype=DataType.DOUBLE, value=happening.value)
+    octets = encode_payload(Payload(timestamp_ms=now_ms, metrics=[metric], seq=state.seq), with_datatypes=False)
+    publish = Publish(bus_topic(node, MessageType.DDATA, bus_id), octets)
+    return replace(state, seq=(state.seq + 1) % SEQ_MODULUS), (publish,)
+
+
 def _bd_seq_metric(bd_seq: int, now_ms: int) -> Metric:
-    return Metric(name=BD_SEQ_METRIC, timestamp_ms=now_ms, datatype=DataType.UINT64, value=bd_seq)
+    """An Int64, as tck-id-message-flow-edge-node-birth-publish-nbirth-payload-bdSeq has it."""
+    return Metric(name=BD_SEQ_METRIC, timestamp_ms=now_ms, datatype=DataType.INT64, value=bd_seq)
+
+
+def _answer_metric(text: str | None, now_ms: int) -> Metric:
+    return Metric(name=ANSWER_METRIC, timestamp_ms=now_ms, datatype=DataType.STRING, value=text)
 
 
 def _counter_metrics(counters: Counters, now_ms: int) -> list[Metric]:
     rows = (
         (DISCARDED_METRIC, counters.discarded_readings_total),
         (FAILED_COMMITS_METRIC, counters.failed_commits_total),
+        (uplink.THINNED, counters.thinned_readings_total),
+        (SET_ASIDE_METRIC, counters.spools_set_aside_total),
     )
     return [Metric(name=name, timestamp_ms=now_ms, datatype=DataType.UINT64, value=total) for name, total in rows]
 

@@ -29,12 +29,13 @@ import numpy as np
 import pyarrow as pa
 
 from contracts.alarm import ConditionEvent
+from contracts.condition import LaneState
 from contracts.notice import Quarantined
 from contracts.quality import REASONS
 from contracts.query import QuarantinePage, QuarantineRow, Trend
 from contracts.record import Floats, Int64s, UInt32s
 from stream_processor.errors import StoreBusyError, StoreCorruptError
-from stream_processor.pipeline.conditions import ConditionKey, LaneState
+from stream_processor.pipeline.conditions import ConditionKey
 from stream_processor.pipeline.pipeline import Scored
 from stream_processor.store_columns import (
     BatchRange,

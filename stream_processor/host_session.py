@@ -24,7 +24,7 @@ from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.observation import NANOSECONDS_PER_MILLISECOND, NANOSECONDS_PER_SECOND
 from contracts.quality import Level, Reason, level_of, reason_of_sparkplug
 from contracts.ranges import BATCH_MAX, RangeSet
-from contracts.sparkplug.datatype import INTEGER_TYPES, REAL_TYPES, DataType
+from contracts.sparkplug.datatype import INTEGER_TYPES, REAL_TYPES, DataType, from_wire
 from contracts.sparkplug.payload import (
     MAX_ELEMENTS,
     MAX_PAYLOAD_BYTES,
@@ -311,6 +311,7 @@ class HostSession:
         if bd_seq is None or bd_seq != edge_node.bd_seq:
             return  # the death of an earlier connection: the node has been born again since
         yield from self._take_all(edge_node.window.close(), edge_node)
+        edge_node.bd_seq = None  # a broker repeats the death after "Disconnect with Will Message" of MQTT 5
         edge_node.go_offline(message.received_ns)
         edge_node.rebirth_asked_ns = None
         lost = tuple(self._fleet.channels_of(edge_node.gateway_id))
@@ -581,12 +582,21 @@ def _integer(payload: Payload, name: str) -> int | None:
 def _lost_batches(payload: Payload, gateway_id: str) -> Iterable[Effect]:
     epoch = _integer(payload, uplink.LOST_EPOCH)
     for metric in payload.metrics:
-        if epoch is not None and metric.name == uplink.LOST_RANGES and isinstance(metric.value, list):
+        if epoch is not None and metric.name == uplink.LOST_RANGES and isinstance(metric.value, list | bytes):
             try:
-                ranges = tuple(RangeSet.from_flat(metric.value))
+                ranges = tuple(RangeSet.from_flat(_uint64s(metric.value)))
             except PayloadError:
                 continue
             yield BatchesLost(gateway_id, epoch, ranges)
+
+
+def _uint64s(value: list[int] | bytes) -> list[int]:
+    """A UInt64Array: data messages carry no data type (Sparkplug 3.0, 6.4.6), so it may come as its bytes."""
+    if isinstance(value, list):
+        return value
+    numbers = from_wire(DataType.UINT64_ARRAY, "bytes_value", value)
+    assert isinstance(numbers, list)
+    return numbers
 
 
 def _row(metric: Metric, born: BornMetric, channel_id: int, message: _Message) -> Row | str:

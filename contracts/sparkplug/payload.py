@@ -126,13 +126,25 @@ class Payload:
     body: bytes | None = None
 
 
-def encode_payload(payload: Payload) -> bytes:
-    """Encodes a payload, fields in ascending order. Raises PayloadError if a value is none of its type."""
+def encode_payload(payload: Payload, *, with_datatypes: bool = True) -> bytes:
+    """Encodes a payload, fields in ascending order.
+
+    Args:
+        payload: each metric that has a value has its data type.
+        with_datatypes: False for data messages and commands: Sparkplug 3.0, section 6.4.6, wants data types in
+            births only.
+
+    Raises:
+        PayloadError: a value is none of its type.
+    """
     message = wire.Payload()
     _set_present(message, timestamp=payload.timestamp_ms, seq=payload.seq, uuid=payload.uuid, body=payload.body)
     try:
         for metric in payload.metrics:
-            _encode_metric(metric, message.metrics.add(), 0)
+            encoded = message.metrics.add()
+            _encode_metric(metric, encoded, 0)
+            if not with_datatypes:
+                encoded.ClearField("datatype")
     except UnicodeEncodeError as error:
         raise PayloadError(f"a text that is not Unicode: {error}") from error
     return message.SerializeToString(deterministic=True)

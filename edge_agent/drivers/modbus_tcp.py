@@ -1,22 +1,30 @@
-"""Driver `modbus_tcp` (shell): a Modbus TCP endpoint, with many device ids behind it if it is a gateway."""
+"""Driver `modbus_tcp` (shell): a Modbus TCP endpoint, with many device ids behind it if it is a gateway.
+
+With `framing` rtu or ascii it is a converter that passes a serial line's frames through: then what holds for that
+line holds here (no transaction numbers, checksums of its own).
+"""
 
 from __future__ import annotations
 
 from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.framer import FramerType
 
-from contracts.quality import Reason
+from edge_agent.answer_remains import REMAINS_JUDGES
 from edge_agent.configuration import ModbusTcpBusSettings
-from edge_agent.device_poll import ModbusRequest
 from edge_agent.drivers.modbus_exchange import ModbusExchange, PacketTrace
+from edge_agent.late_answer import LateAnswerGuard
+
+_FRAMERS = {"tcp": FramerType.SOCKET, "rtu": FramerType.RTU, "ascii": FramerType.ASCII}
 
 
 class ModbusTcpDriver(ModbusExchange):
-    """One connection; TCP has its own checksums, so what was heard and is no answer is malformed."""
+    """One connection."""
 
     def __init__(self, bus: ModbusTcpBusSettings) -> None:
         def build_client(trace_packet: PacketTrace) -> AsyncModbusTcpClient:
             return AsyncModbusTcpClient(
                 bus.host,
+                framer=_FRAMERS[bus.framing],
                 port=bus.port,
                 name=bus.bus_id,
                 timeout=bus.timeout_s,
@@ -25,8 +33,5 @@ class ModbusTcpDriver(ModbusExchange):
                 trace_packet=trace_packet,
             )
 
-        super().__init__(f"{bus.host}:{bus.port}", build_client, _judge_remains)
-
-
-def _judge_remains(_request: ModbusRequest, _heard: bytes) -> Reason:
-    return Reason.MALFORMED_FRAME
+        guard = None if bus.framing == "tcp" else LateAnswerGuard(bus.timeout_s)
+        super().__init__(f"{bus.host}:{bus.port}", build_client, REMAINS_JUDGES[bus.framing], guard)

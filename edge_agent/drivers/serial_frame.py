@@ -1,8 +1,9 @@
-"""Driver `serial_frame` (shell): a serial port, a question, and a declared frame as its answer."""
+"""Driver `serial_frame` (shell): a serial port, a question if the sensor wants one, and declared frames as answer."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import termios
 
 import serial
@@ -11,7 +12,7 @@ from contracts.quality import Reason
 from edge_agent.configuration import SerialFrameBusSettings
 from edge_agent.device_poll import Answer, FrameRequest, Request
 from edge_agent.errors import LineLostError
-from edge_agent.frame_parser import Frame, FrameParser, Reject
+from edge_agent.frame_answer import AnswerWatch
 
 _READ_BYTES = 4096
 
@@ -50,7 +51,7 @@ class SerialFrameDriver:
             port.close()
 
     async def exchange(self, request: Request) -> Answer:
-        """Asks, and waits for the first right frame. Raises LineLostError if the port is gone."""
+        """Asks, and listens until the answer is whole or the time is over. Raises LineLostError if the port is gone."""
         assert isinstance(request, FrameRequest)
         if self._port is None:
             raise LineLostError(f"{self._bus.port}: the port is closed")
@@ -61,23 +62,20 @@ class SerialFrameDriver:
             self._port.write(request.question)
         except (serial.SerialException, OSError) as error:
             raise LineLostError(f"{self._bus.port}: {error}") from error
-        return await self._await_frame(FrameParser(request.frame_format))
+        return await self._listen(AnswerWatch(request.profile)) or Reason.NO_ANSWER
 
-    async def _await_frame(self, parser: FrameParser) -> bytes | Reason:
-        rejects: list[Reject] = []
-        try:
+    async def _listen(self, watch: AnswerWatch) -> bytes:
+        heard = bytearray()
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._bus.timeout_s):
                 while True:
                     octets = await self._arrived.get()
                     if octets is None:
                         raise LineLostError(f"{self._bus.port}: the port is gone")
-                    for found in parser.feed(octets):
-                        if isinstance(found, Frame):
-                            return found.octets
-                        rejects.append(found)
-        except TimeoutError:
-            rejects += parser.finish()
-        return judge_rejects(rejects)
+                    heard += octets
+                    if watch.feed(octets):
+                        break
+        return bytes(heard)
 
     def _read_arrived(self, port: serial.Serial, arrived: asyncio.Queue[bytes | None]) -> None:
         try:
@@ -90,10 +88,3 @@ class SerialFrameDriver:
         # Readable without bytes: the other side has hung up. Never spin on it.
         asyncio.get_running_loop().remove_reader(port.fileno())
         arrived.put_nowait(None)
-
-
-def judge_rejects(rejects: list[Reject]) -> Reason:
-    """Why no frame came of what was heard: nothing, a wrong checksum, or no frame at all."""
-    if not rejects:
-        return Reason.NO_ANSWER
-    return Reason.CRC_ERROR if any(one.reason is Reason.CRC_ERROR for one in rejects) else Reason.MALFORMED_FRAME

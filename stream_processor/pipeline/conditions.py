@@ -4,8 +4,9 @@ A condition has two lanes, each with its own state: *live* readings raise and re
 arrived late) gives events that inform and page nobody. Bad readings change nothing: a broken sensor neither raises
 nor ends an alarm.
 
-`step` is the whole life of one condition for one reading. `Conditions.evaluate` finds the few readings of a record
-that can change anything with columns, then steps those one by one in the order in which they came.
+`contracts.condition.step` is the whole life of one condition for one reading, here and on the gateway.
+`Conditions.evaluate` finds the few readings of a record that can change anything with columns, then steps those one by
+one in the order in which they came.
 """
 
 from __future__ import annotations
@@ -13,47 +14,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from contracts.alarm import ConditionDefinition, ConditionEvent, ConditionInput, ConditionState, Direction
-from contracts.observation import NANOSECONDS_PER_SECOND
+from contracts.alarm import ConditionDefinition, ConditionEvent, ConditionInput
+from contracts.condition import ConditionState, Direction, LaneState, step
 from contracts.record import Bools, Floats, Int64s
 from stream_processor.detectors.contract import Rows
 from stream_processor.fleet_index import ChannelContext
-
-NEVER: Final = -1
-"""No delay is running."""
-
-
-class LaneState(NamedTuple):
-    """State of one lane of a condition."""
-
-    is_active: bool = False
-    since_ns: int = NEVER
-    """Event time from which the change that an on-delay or off-delay still holds back has lasted; NEVER if
-    none."""
-
-
-def step(
-    definition: ConditionDefinition, lane: LaneState, value: float, event_ns: int
-) -> tuple[LaneState, ConditionState | None]:
-    """One good reading: the lane's next state, and the change of the condition if there is one."""
-    sign = 1.0 if definition.direction is Direction.ABOVE else -1.0
-    excess = sign * (value - definition.set_point)
-    if lane.is_active:
-        is_back = excess < 0.0 if definition.deadband == 0.0 else excess <= -definition.deadband
-        wants_change, delay_s = is_back, definition.off_delay_s
-    else:
-        wants_change, delay_s = excess >= 0.0, definition.on_delay_s
-    if not wants_change:
-        return LaneState(lane.is_active, NEVER), None
-    since_ns = event_ns if lane.since_ns == NEVER else min(lane.since_ns, event_ns)
-    if event_ns - since_ns < delay_s * NANOSECONDS_PER_SECOND:
-        return LaneState(lane.is_active, since_ns), None
-    changed = ConditionState.NORMAL if lane.is_active else ConditionState.ACTIVE
-    return LaneState(not lane.is_active, NEVER), changed
 
 
 class ConditionKey(NamedTuple):

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.alarm import ConditionEvent
+from contracts.condition import LaneState
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
 from contracts.record import Bools, Floats, Int64s, Record, UInt8s, UInt32s, concatenate, select
@@ -33,7 +34,6 @@ from stream_processor.pipeline.channel_table import PLAUSIBLE_MAX, PLAUSIBLE_MIN
 from stream_processor.pipeline.conditions import (
     ConditionKey,
     Conditions,
-    LaneState,
     Readings,
     withdrawal,
     withdrawn_at,

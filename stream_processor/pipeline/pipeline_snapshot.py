@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.alarm import ConditionEvent
+from contracts.condition import LaneState
 from contracts.record import Floats, Int64s, UInt8s, UInt32s
-from stream_processor.pipeline.conditions import ConditionKey, LaneState
+from stream_processor.pipeline.conditions import ConditionKey
 
 _VERSION: Final = 1
 _DETECTOR: Final = "detector."

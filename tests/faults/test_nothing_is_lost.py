@@ -29,10 +29,10 @@ def spools(running: RunningCity) -> list[Path]:
     return sorted((running.root / "data/spool").glob("*.sqlite"))
 
 
-def spooled_up_to(spool: Path, reading_id: int) -> int:
-    """How many committed readings, up to one, are not yet acknowledged."""
+def spooled_up_to(spool: Path, key: tuple[int, int]) -> int:
+    """How many committed batches, up to one (epoch, batch), are not yet acknowledged."""
     with sqlite3.connect(f"{spool.as_uri()}?mode=ro", uri=True, timeout=10) as connection:
-        row = connection.execute("SELECT count(*) FROM reading WHERE reading_id <= ?", (reading_id,)).fetchone()
+        row = connection.execute("SELECT count(*) FROM batch WHERE (epoch, batch) <= (?, ?)", key).fetchone()
     connection.close()
     return int(row[0])
 
@@ -40,10 +40,10 @@ def spooled_up_to(spool: Path, reading_id: int) -> int:
 def wait_until_drained(running: RunningCity) -> dict[Path, list[CommittedReading]]:
     """Waits until all that is committed now is acknowledged; gives it."""
     committed = {spool: read_spool_ledger(spool) for spool in spools(running)}
-    last = {spool: rows[-1].reading_id for spool, rows in committed.items()}
+    last = {spool: (rows[-1].epoch, rows[-1].batch) for spool, rows in committed.items()}
     running.wait_until(
         "all that was committed is acknowledged",
-        lambda: all(spooled_up_to(spool, reading_id) == 0 for spool, reading_id in last.items()),
+        lambda: all(spooled_up_to(spool, key) == 0 for spool, key in last.items()),
         DRAINED_WITHIN_S,
     )
     return committed

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import shutil
 import ssl
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,56 +10,13 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from tests.mqtt_probe import DEADLINE_S, NOT_AUTHORISED, Client, accepts, free_port, wait_until
+from tests.mqtt_probe import NOT_AUTHORISED, Client, wait_until
+from tests.tls_broker import INFLIGHT, QUEUED, TlsBroker, make_authority, make_certificate, revoke
 
 pytestmark = pytest.mark.needs_mosquitto
 
-QUEUED = 20
-INFLIGHT = 10
 HOST = "citysense"
 CLIENTS = (HOST, "gw-1", "gw-2", "gw-stranger", "#")
-
-
-def openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
-
-
-def make_authority(folder: Path, name: str) -> None:
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl(
-        folder,
-        "req",
-        "-x509",
-        *curve,
-        "-days",
-        "2",
-        "-subj",
-        f"/CN={name}",
-        "-keyout",
-        f"{name}.key",
-        "-out",
-        f"{name}.pem",
-    )
-
-
-def make_certificate(folder: Path, authority: str, common_name: str, file_name: str) -> None:
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    request = f"{file_name}.csr"
-    openssl(folder, "req", *curve, "-subj", f"/CN={common_name}", "-keyout", f"{file_name}.key", "-out", request)
-    (folder / "extensions").write_text("subjectAltName=IP:127.0.0.1\n")
-    signer = ("-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-CAcreateserial", "-days", "2")
-    openssl(folder, "x509", "-req", "-in", request, *signer, "-extfile", "extensions", "-out", f"{file_name}.pem")
-
-
-def revoke(folder: Path, authority: str, file_name: str) -> None:
-    """Makes `<authority>.crl`, which names one certificate."""
-    (folder / "index").touch()
-    (folder / "ca.cnf").write_text(
-        "[ca]\ndefault_ca = city\n[city]\ndatabase = index\ndefault_md = sha256\ndefault_crl_days = 2\n"
-    )
-    signer = ("-config", "ca.cnf", "-cert", f"{authority}.pem", "-keyfile", f"{authority}.key")
-    openssl(folder, "ca", *signer, "-revoke", f"{file_name}.pem")
-    openssl(folder, "ca", *signer, "-gencrl", "-out", f"{authority}.crl")
 
 
 @pytest.fixture(scope="module")
@@ -79,40 +32,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     revoke(folder, "city", "stolen")
     make_certificate(folder, "elsewhere", "gw-1", "forged")
     return folder
-
-
-class TlsBroker:
-    """A Mosquitto with the rendered configuration; it can be killed and started again."""
-
-    def __init__(self, folder: Path, certificates: Path, *, are_enrolled: bool) -> None:
-        self.folder, self.certificates = folder, certificates
-        self.port = free_port()
-        (folder / "kept").mkdir()
-        description = folder / "broker.toml"
-        description.write_text(
-            f'run_as = "{getpass.getuser()}"\nare_gateways_enrolled = {str(are_enrolled).lower()}\n'
-            f"[listener]\nport = {free_port()}\n"
-            f'[tls_listener]\nhost = "127.0.0.1"\nport = {self.port}\nclient_ca_file = "{certificates}/city.pem"\n'
-            f'certificate_file = "{certificates}/broker.pem"\nkey_file = "{certificates}/broker.key"\n'
-            f'revoked_file = "{certificates}/city.crl"\n'
-            f"[limits]\nmax_queued_messages = {QUEUED}\nmax_inflight_messages = {INFLIGHT}\n"
-            '[persistence]\ndirectory = "kept"\n[host]\n'
-            '[[gateway]]\ngateway_id = "gw-1"\ndistrict_id = "harbour"\n'
-            '[[gateway]]\ngateway_id = "gw-2"\ndistrict_id = "harbour"\n'
-        )
-        command = [sys.executable, "-m", "broker_config.cli", "render", "--kind", "mosquitto"]
-        subprocess.run([*command, "--config", description, "--out", folder], check=True, timeout=60)
-
-    def start(self) -> None:
-        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-        with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen([program, "-c", self.folder / "mosquitto.conf"], stdout=log, stderr=log)
-        wait_until("mosquitto listens", lambda: accepts(self.port) or self.process.poll() is not None)
-        assert self.process.poll() is None, (self.folder / "log").read_text()
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(DEADLINE_S)
 
 
 @pytest.fixture(params=["listed", "enrolled"])

@@ -24,6 +24,7 @@ from edge_agent.configuration import ModbusRtuBusSettings, ModbusTcpBusSettings,
 from edge_agent.device_poll import FrameRequest, ModbusRequest
 from edge_agent.drivers import DRIVERS
 from edge_agent.errors import LineLostError
+from edge_agent.frame_answer import read_answer
 from edge_agent.load_profiles import load_profiles
 
 REGISTERS = list(range(1000, 1100))
@@ -283,12 +284,20 @@ async def co2_sensor(answer: Callable[[], list[bytes]]) -> AsyncIterator[str]:
 def test_a_serial_sensor_gives_its_frame_or_the_reason_why_not(pieces, expected):
     async def scenario() -> None:
         profile = load_profiles()["winsen_mhz19b"]
-        request = FrameRequest(bytes.fromhex(profile.question_hex), profile.frame)
+        request = FrameRequest(profile.question, profile)
         async with co2_sensor(lambda: list(pieces)) as port:
             driver = DRIVERS["serial_frame"](frame_bus(port))
             await driver.open()
-            assert await driver.exchange(request) == expected
+            heard = await driver.exchange(request)
             driver.close()
+        if isinstance(heard, Reason):
+            assert heard is expected
+            return
+        answer = read_answer(profile, bytes(heard))
+        if isinstance(expected, Reason):
+            assert (dict(answer.numbers), answer.missing) == ({}, expected)
+        else:
+            assert answer.numbers["carbon_dioxide"].number == int.from_bytes(expected[2:4])
 
     asyncio.run(scenario())
 
@@ -296,7 +305,7 @@ def test_a_serial_sensor_gives_its_frame_or_the_reason_why_not(pieces, expected)
 def test_a_serial_port_that_vanishes_is_a_lost_line():
     async def scenario() -> None:
         profile = load_profiles()["winsen_mhz19b"]
-        request = FrameRequest(bytes.fromhex(profile.question_hex), profile.frame)
+        request = FrameRequest(profile.question, profile)
         master, slave = os.openpty()
         tty.setraw(slave)
         driver = DRIVERS["serial_frame"](frame_bus(os.ttyname(slave)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -12,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -291,10 +293,26 @@ def test_a_client_that_never_reads_does_not_stop_the_line(field):
         assert not client.read_holding_registers(100, count=1, device_id=1).isError()
 
 
-SPOOL_SCHEMA = """CREATE TABLE reading(reading_id INTEGER PRIMARY KEY AUTOINCREMENT, bus_id TEXT NOT NULL,
-node_id TEXT NOT NULL, quantity TEXT NOT NULL, phenomenon_ns INTEGER NOT NULL, value REAL, reason INTEGER NOT NULL,
-batch INTEGER, epoch INTEGER)"""
-INSERT = "INSERT INTO reading(bus_id, node_id, quantity, phenomenon_ns, value, reason, batch) VALUES (?,?,?,?,?,?,?)"
+SPOOL_SCHEMA = """
+CREATE TABLE channel(channel_id INTEGER PRIMARY KEY, bus_id TEXT, node_id TEXT, quantity TEXT);
+CREATE TABLE batch(batch_id INTEGER PRIMARY KEY, epoch INTEGER, batch INTEGER, bus_id TEXT, body BLOB,
+                   thinned_window_s INTEGER DEFAULT 0);
+INSERT INTO channel VALUES (7, 'b', 'n', 'level');
+"""
+INSERT = "INSERT INTO batch(epoch, batch, bus_id, body) VALUES (5, ?, 'b', ?)"
+# By hand, from docs/agent-spool.md. One run of two readings at 1000 ns of channel 7: 0.25 good, no value (reason 64).
+ONE_BODY = bytes.fromhex(
+    "01 01 0100 0200 0000 e803000000000000  00000000 0200  0700 0700  00 40  000000000000d03f 000000000000f87f"
+)
+# Two runs with wide times and wide channels, all good: 1.0 at 1000 ns and -2.0 at 2**33 + 1000 ns.
+WIDE_BODY = bytes.fromhex(
+    "01 06 0200 0200 0000 e803000000000000  0000000000000000 0000000002000000 0100 0100"
+    "07000000 07000000  000000000000f03f 00000000000000c0"
+)
+
+
+def sealed(batch: int, body: bytes) -> bytes:
+    return body + zlib.crc32(struct.pack("<2q", 5, batch) + body).to_bytes(4, "little")
 
 
 def test_the_spool_ledger_holds_what_was_committed_even_after_the_agent_deleted_it(tmp_path):
@@ -302,27 +320,36 @@ def test_the_spool_ledger_holds_what_was_committed_even_after_the_agent_deleted_
     agent = sqlite3.connect(spool)
     try:
         agent.execute("PRAGMA journal_mode=WAL")
-        agent.execute(SPOOL_SCHEMA)
-        agent.commit()
+        agent.executescript(SPOOL_SCHEMA)
         attach_spool_ledger(spool)
         attach_spool_ledger(spool)
-        agent.executemany(INSERT, [("b", "n", "level", at, at / 4, 0, 1) for at in range(3)])
+        agent.execute(INSERT, (1, sealed(1, ONE_BODY)))
         agent.commit()
-        agent.execute(INSERT, ("b", "n", "level", 99, None, 64, 2))
+        agent.execute(INSERT, (2, sealed(2, ONE_BODY)))
         agent.rollback()
-        agent.execute(INSERT, ("b", "n", "level", 3, None, 64, 2))
+        agent.execute(INSERT, (2, sealed(2, WIDE_BODY)))
         agent.commit()
-        agent.execute("DELETE FROM reading")
+        agent.execute("DELETE FROM batch")
         agent.commit()
     finally:
         agent.close()
-    rows = read_spool_ledger(spool)
-    assert [(row.phenomenon_ns, row.value, row.reason, row.batch) for row in rows] == [
-        (0, 0.0, 0, 1),
-        (1, 0.25, 0, 1),
-        (2, 0.5, 0, 1),
-        (3, None, 64, 2),
+    assert [tuple(row) for row in read_spool_ledger(spool)] == [
+        (5, 1, "b", "n", "level", 1000, 0.25, 0),
+        (5, 1, "b", "n", "level", 1000, None, 64),
+        (5, 2, "b", "n", "level", 1000, 1.0, 0),
+        (5, 2, "b", "n", "level", 2**33 + 1000, -2.0, 0),
     ]
+
+
+def test_the_spool_ledger_refuses_a_batch_under_another_ones_number(tmp_path):
+    spool = tmp_path / "spool.sqlite"
+    with contextlib.closing(sqlite3.connect(spool)) as agent:
+        agent.executescript(SPOOL_SCHEMA)
+        attach_spool_ledger(spool)
+        agent.execute(INSERT, (1, sealed(2, ONE_BODY)))
+        agent.commit()
+    with pytest.raises(SpoolError, match="5/1: wrong checksum"):
+        read_spool_ledger(spool)
 
 
 def test_the_spool_ledger_refuses_what_is_no_spool_and_makes_no_file(tmp_path):
@@ -331,7 +358,7 @@ def test_the_spool_ledger_refuses_what_is_no_spool_and_makes_no_file(tmp_path):
         attach_spool_ledger(absent)
     assert not absent.exists()
     sqlite3.connect(tmp_path / "empty.sqlite").close()
-    with pytest.raises(SpoolError, match="no table `reading`"):
+    with pytest.raises(SpoolError, match="no table `batch`"):
         attach_spool_ledger(tmp_path / "empty.sqlite", wait_s=0.1)
     (tmp_path / "text").write_text("this is not a database, it is a text of more than a hundred bytes" * 3)
     with pytest.raises(SpoolError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,19 +14,16 @@ from contracts.sparkplug.datatype import DataType
 from contracts.sparkplug.payload import decode_payload
 from edge_agent.channel_table import Reading
 from edge_agent.ddata_codec import encode_ddata
-from edge_agent.frame_parser import Frame, FrameParser
-from edge_agent.load_profiles import load_profiles
 from edge_agent.reading_buffer import ReadingBuffer
-from edge_agent.register_plan import Field, RegisterType, WordOrder, build_decoder, narrow_read, plan_reads
-
-FORMAT = load_profiles()["winsen_mhz19b"].frame
-GOOD = bytes.fromhex("ff86027c42000000ba")
+from edge_agent.register_field import Field, RegisterType, WordOrder, build_decoder
+from edge_agent.register_limits import RegisterLimits
+from edge_agent.register_plan import plan_reads
 
 fields = st.builds(
     Field,
     function_code=st.sampled_from([3, 4]),
     address=st.integers(0, 0xFFF0),
-    register_type=st.sampled_from(list(RegisterType)),
+    register_type=st.sampled_from([one for one in RegisterType if one is not RegisterType.BIT]),
 )
 reasons = st.sampled_from(list(Reason)).map(int)
 readings = st.tuples(
@@ -36,31 +34,51 @@ readings = st.tuples(
 ).filter(lambda reading: reading[2] is not None or reading[3] != Reason.OK)
 
 
-@given(st.lists(fields, max_size=40), st.integers(4, 125), st.integers(0, 20))
-def test_a_plan_covers_every_field_once_within_the_devices_limits(wanted: list[Field], most: int, hole: int) -> None:
-    reads = plan_reads(wanted, most, hole)
-    assert sorted(map(repr, (field for read in reads for field in read.fields))) == sorted(map(repr, set(wanted)))
+@given(
+    st.lists(fields, max_size=40),
+    st.integers(4, 125),
+    st.integers(0, 20),
+    st.lists(st.tuples(st.integers(0, 0xFFF0), st.integers(1, 4)), max_size=5),
+)
+def test_a_plan_covers_every_legal_field_once_within_the_devices_limits(
+    wanted: list[Field], most: int, cost: int, refused: list[tuple[int, int]]
+) -> None:
+    limits = RegisterLimits(max_count={3: most, 4: most})
+    for first, length in refused:
+        limits.note_refused(3, first, first + length)
+    legal = {field for field in wanted if not limits.refuses(field.function_code, field.address, field.end)}
+    reads = plan_reads(wanted, limits, cost)
+    assert sorted(map(repr, (field for read in reads for field in read.fields))) == sorted(map(repr, legal))
     for read in reads:
         assert read.count <= most
+        assert not limits.refuses(read.function_code, read.address, read.end)
         for field in read.fields:
             assert field.function_code == read.function_code
             assert read.address <= field.address
-            assert field.end <= read.address + read.count
+            assert field.end <= read.end
 
 
-@given(st.lists(fields, min_size=1, max_size=30))
-def test_narrowing_ends_and_keeps_every_field(wanted: list[Field]) -> None:
-    waiting = list(plan_reads(wanted, 125, 20))
-    leaves = []
-    for _ in range(1000):
-        if not waiting:
-            break
-        read = waiting.pop()
-        parts = narrow_read(read)
-        leaves += [] if parts else [read]
-        waiting += parts
-    assert not waiting
-    assert {field for read in leaves for field in read.fields} == set(wanted)
+@given(st.sets(st.integers(0, 60), min_size=1, max_size=9), st.integers(3, 20), st.integers(0, 9))
+def test_a_plan_is_the_cheapest_of_all_that_there_are(addresses: set[int], most: int, cost: int) -> None:
+    ordered = sorted(addresses)
+    best = min(
+        sum(cost + run[-1] + 1 - run[0] for run in runs)
+        for runs in all_cuts(ordered)
+        if all(run[-1] + 1 - run[0] <= most for run in runs)
+    )
+    reads = plan_reads([Field(3, one) for one in ordered], RegisterLimits(max_count={3: most}), cost)
+    assert sum(cost + read.count for read in reads) == best
+
+
+def all_cuts(ordered: list[int]) -> Iterator[list[list[int]]]:
+    for cut in range(1 << (len(ordered) - 1)):
+        runs = [[ordered[0]]]
+        for at, one in enumerate(ordered[1:]):
+            if cut >> at & 1:
+                runs.append([one])
+            else:
+                runs[-1].append(one)
+        yield runs
 
 
 @given(st.integers(-(2**31), 2**31 - 1), st.sampled_from(list(WordOrder)), st.integers(0, 3))
@@ -69,27 +87,6 @@ def test_each_word_order_reads_back_what_struct_wrote(number: int, order: WordOr
     octets = {"ABCD": (a, b, c, d), "CDAB": (c, d, a, b), "BADC": (b, a, d, c), "DCBA": (d, c, b, a)}[order]
     words = [7] * at + list(struct.unpack(">HH", bytes(octets)))
     assert build_decoder(Field(3, 0, RegisterType.S32, order))(words, at) == number
-
-
-@given(st.lists(st.binary(max_size=12), max_size=12), st.integers(1, 7))
-def test_a_frame_parser_loses_no_byte_and_finds_the_same_however_the_bytes_arrive(
-    garbage: list[bytes], piece_bytes: int
-) -> None:
-    stream = GOOD.join(garbage)
-    whole = FrameParser(FORMAT)
-    at_once = [*whole.feed(stream), *whole.finish()]
-    pieces = FrameParser(FORMAT)
-    in_pieces = []
-    for at in range(0, len(stream), piece_bytes):
-        in_pieces += pieces.feed(stream[at : at + piece_bytes])
-    in_pieces += pieces.finish()
-    assert [one.octets for one in at_once if isinstance(one, Frame)] == [
-        one.octets for one in in_pieces if isinstance(one, Frame)
-    ]
-    position = 0
-    for one in at_once:
-        assert one.offset == position
-        position += len(one.octets) if isinstance(one, Frame) or one.reason is Reason.MALFORMED_FRAME else 1
 
 
 @given(st.lists(readings, max_size=30), st.integers(0, 255), st.integers(0, 2**63 - 1), st.booleans())

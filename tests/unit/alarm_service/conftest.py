@@ -13,7 +13,8 @@ import pytest
 
 from alarm_service.database import PostgresqlAddress
 from alarm_service.journal import Journal
-from contracts.alarm import ConditionEvent, ConditionState
+from contracts.alarm import ConditionEvent
+from contracts.condition import ConditionState
 
 SECOND_NS = 1_000_000_000
 START_NS = 1_790_000_000 * SECOND_NS

@@ -28,7 +28,8 @@ from console.view_model import (
     State,
     step,
 )
-from contracts.alarm import AlarmState, Colour, Direction
+from contracts.alarm import AlarmState, Colour
+from contracts.condition import Direction
 from contracts.fleet import Domain, FleetSnapshot, LifecycleState
 from contracts.quality import REASONS, Level, Reason
 from contracts.quantity import QUANTITIES

@@ -6,6 +6,7 @@ import pytest
 
 from edge_agent.calibration import (
     LinearCalibration,
+    LookupCalibration,
     PolynomialCalibration,
     SteinhartHartCalibration,
     VibratingWireCalibration,
@@ -39,3 +40,27 @@ def test_a_vibrating_wire_shows_no_strain_at_its_zero_frequency_and_tension_abov
 def test_linear_and_polynomial_calibrations_do_what_their_formula_says():
     assert build_conversion(LinearCalibration(kind="linear", scale=0.1, offset=-40.0))(650.0) == pytest.approx(25.0)
     assert build_conversion(PolynomialCalibration(kind="polynomial", coefficients=(1.0, 2.0, 3.0)))(2.0) == 17.0
+
+
+def lookup(beyond: str = "refuse"):
+    points = ((0.0, 0.0), (100.0, 10.0), (200.0, 40.0))
+    return build_conversion(LookupCalibration(kind="lookup", points=points, beyond=beyond))
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"), [(0.0, 0.0), (50.0, 5.0), (100.0, 10.0), (150.0, 25.0), (199.0, 39.7), (200.0, 40.0)]
+)
+def test_a_table_is_read_on_the_straight_lines_between_its_points(raw, value):
+    assert lookup()(raw) == pytest.approx(value)
+
+
+def test_beyond_a_table_there_is_no_value_or_that_of_its_end_as_the_configuration_says():
+    assert math.isnan(lookup()(-1.0))
+    assert math.isnan(lookup()(200.5))
+    assert lookup("hold")(-1.0) == 0.0
+    assert lookup("hold")(1e9) == 40.0
+
+
+def test_a_table_whose_points_do_not_increase_is_refused_with_the_place():
+    with pytest.raises(ValueError, match=r"5\.0 stands behind 7\.0"):
+        LookupCalibration(kind="lookup", points=((7.0, 1.0), (5.0, 2.0)))

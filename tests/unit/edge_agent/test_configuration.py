@@ -50,7 +50,7 @@ def test_all_faults_are_named_at_once_with_path_value_and_what_is_allowed():
         .replace('bus_id = "co2-uart"', 'bus_id = "gas-tcp"')
         .replace('kind = "vibrating_wire"', 'kind = "linear"')
         .replace("gauge_factor = 4.062\nzero_frequency_hz = 900.0", "scale = 2.0")
-        .replace('protocol = "5" ', 'protocol = "4" ')
+        .replace('protocol = "auto" ', 'protocol = "4" ')
         .replace("flush_interval_s = 1.0", "flush_interval = 1.0")
         .replace("poll_interval_s = 1.0", "poll_interval_s = 0.0005")
     )
@@ -124,3 +124,56 @@ def test_profiles_of_ones_own_are_found_beside_the_configuration_and_their_fault
     error = capsys.readouterr().err
     assert "my_thermometer.toml" in error
     assert "adress: unknown key" in error
+
+
+NODE = """
+[[bus]]
+bus_id = "more-gas"
+kind = "modbus_rtu"
+port = "/dev/ttyS9"
+[[bus.node]]
+node_id = "co-9"
+profile = "honeywell_sensepoint_xcd_rfd"
+device_id = 9
+"""
+
+
+def test_an_instrument_that_is_sold_for_several_gases_must_say_for_which_one():
+    faults = faults_of(EXAMPLE + NODE)
+    assert "is missing: one of" in faults["$.bus[5].node[0].measures"]
+    assert "'argon': one of" in faults_of(EXAMPLE + NODE + 'measures = "argon"\n')["$.bus[5].node[0].measures"]
+    settings = parse_configuration(EXAMPLE + NODE + 'measures = "oxygen"\n', "agent.toml", PROFILES)
+    channels, _ = plan_agent(settings, PROFILES, Path("/etc/agent"))
+    assert channels[len(channels)].metric_name == "co-9/oxygen"
+    only_gas = EXAMPLE.replace('profile = "geokon_3810a"', 'profile = "geokon_3810a"\nmeasures = "oxygen"')
+    assert "leave measures out" in next(iter(faults_of(only_gas).values()))
+
+
+def test_deadbands_are_in_units_or_percent_of_the_instruments_range():
+    text = EXAMPLE + NODE + 'measures = "oxygen"\n[bus.node.report]\noxygen = { deadband = 0.2, max_silence_s = 30 }\n'
+    _, buses = plan_agent(parse_configuration(text, "agent.toml", PROFILES), PROFILES, Path("/etc/agent"))
+    ((_alias, rule),) = buses[3].devices[0].report.items()
+    assert (rule.deadband, rule.max_silence_s) == (0.2, 30.0)
+    xrl = NODE.replace("_xcd_rfd", "_xrl") + "[bus.node.report]\nmethane_lel = { deadband_percent = 2.0 }\n"
+    _, buses = plan_agent(parse_configuration(EXAMPLE + xrl, "agent.toml", PROFILES), PROFILES, Path("/etc/agent"))
+    assert next(iter(buses[3].devices[0].report.values())).deadband == 2.0, "2 % of 0 to 100 %LEL"
+
+
+@pytest.mark.parametrize(
+    ("report", "path"),
+    [
+        ("oxygen = { deadband_percent = 1.0 }", "$.bus[5].node[0].report.oxygen.deadband_percent"),
+        ("strain = { deadband = 1.0 }", "$.bus[5].node[0].report.strain"),
+        ("oxygen = { deadband = 1.0, deadband_percent = 1.0 }", "$.bus[5].node[0].report.oxygen"),
+        ("oxygen = { max_silence_s = 10.0 }", "$.bus[5].node[0].report.oxygen"),
+        ("oxygen = { deadband = -1.0 }", "$.bus[5].node[0].report.oxygen.deadband"),
+    ],
+)
+def test_a_report_rule_that_cannot_be_is_named_with_its_path(report, path):
+    assert path in faults_of(EXAMPLE + NODE + f'measures = "oxygen"\n[bus.node.report]\n{report}\n')
+
+
+def test_seven_data_bits_go_with_ascii_frames_only():
+    line = NODE.replace('port = "/dev/ttyS9"', 'port = "/dev/ttyS9"\ndata_bits = 7') + 'measures = "oxygen"\n'
+    assert any("ascii" in message for message in faults_of(EXAMPLE + line).values())
+    parse_configuration(EXAMPLE + line.replace("data_bits", 'framing = "ascii"\ndata_bits'), "agent.toml", PROFILES)

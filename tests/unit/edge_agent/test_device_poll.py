@@ -8,6 +8,7 @@ from contracts.quality import Reason
 from edge_agent.configuration import ModbusNodeSettings
 from edge_agent.device_poll import NARROW_AGAIN_S, ModbusDevice
 from edge_agent.load_profiles import load_profiles
+from edge_agent.profile import ModbusProfile
 
 PROFILES = load_profiles()
 STRAIN = {"strain": {"kind": "vibrating_wire", "gauge_factor": 4.062, "zero_frequency_hz": 900.0}}
@@ -21,10 +22,11 @@ def build(profile: str, places: tuple = (None,), **extra) -> ModbusDevice:
             {"node_id": f"n{alias}", "profile": profile, "device_id": 1, "channel_index": place, **extra}
         )
         aliases = {}
-        for channel in PROFILES[profile].channel:
+        fitted = PROFILES[profile].fitted(settings.measures)
+        for channel in fitted.channel:
             alias += 1
             aliases[channel.quantity] = alias
-        nodes.append((settings, PROFILES[profile], aliases))
+        nodes.append((settings, fitted, aliases))
     return ModbusDevice(1, nodes)
 
 
@@ -217,3 +219,167 @@ def test_a_request_that_has_worked_is_never_split_for_a_passing_refusal():
     image.requests.clear()
     poll(device, image.answer)
     assert image.requests == [(102, 6)]
+
+
+def outcome_of(profile: str, registers: dict[int, int], now_s: float = 0.0, **extra):
+    (outcome,) = poll(build(profile, **extra), RegisterImage(registers).answer, now_s)[:1]
+    return outcome[1:]
+
+
+def table(first: int, count: int, **values: int) -> dict[int, int]:
+    """Registers that are all 0 except of those named by their address: a7=1."""
+    return dict.fromkeys(range(first, first + count), 0) | {int(name[1:]): value for name, value in values.items()}
+
+
+HIGH, LOW = f32(2.5)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [(1, Reason.OK), (2, Reason.WARM_UP), (3, Reason.INHIBITED), (12, Reason.CALIBRATION)]
+)
+def test_the_searchlines_reading_and_operating_state(state, expected):
+    registers = table(0, 40, a2=HIGH, a3=LOW, a6=state, a7=1)
+    assert outcome_of("honeywell_searchline_excel_plus", registers) == (2.5, expected)
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "expected"),
+    [
+        (0, 1, Reason.OK),
+        (7, 1, Reason.OK),
+        (1103, 1, Reason.DEVICE_FAULT),
+        (0, 2, Reason.WARM_UP),
+        (0, 3, Reason.INHIBITED),
+        (0, 12, Reason.CALIBRATION),
+    ],
+)
+def test_the_xcds_faults_count_from_1100(fault, state, expected):
+    registers = table(0, 60, a2=HIGH, a3=LOW, a4=fault, a6=state)
+    assert outcome_of("honeywell_sensepoint_xcd_rfd", registers, measures="carbon_monoxide") == (2.5, expected)
+
+
+@pytest.mark.parametrize(
+    ("packed", "expected"),
+    [
+        (0x0001, Reason.OK),
+        (0x00C1, Reason.OK),  # both alarms: a value, not a quality
+        (0x0011, Reason.OK),  # maintenance fault
+        (0x0021, Reason.DEVICE_FAULT),
+        (0x0000, Reason.WARM_UP),
+        (0x0002, Reason.INHIBITED),
+        (0x0004, Reason.INHIBITED),
+        (0x0005, Reason.CALIBRATION),
+        (0x0008, Reason.CALIBRATION),
+        (0x000F, Reason.DEVICE_FAULT),
+    ],
+)
+def test_the_midas_packs_its_states_into_one_register(packed, expected):
+    registers = {0: packed, 1: 0, 2: HIGH, 3: LOW}
+    assert outcome_of("honeywell_midas", registers, measures="hydrogen_sulfide") == (2.5, expected)
+
+
+def test_the_midas_toggles_a_bit_and_a_bit_that_stands_still_is_stale():
+    device = build("honeywell_midas", measures="oxygen")
+    reasons = []
+    for now_s, beat in [(0.0, 0), (2.0, 0x800), (4.0, 0), (9.0, 0), (10.1, 0), (11.0, 0x800)]:
+        image = RegisterImage({0: 1 | beat, 1: 0, 2: HIGH, 3: LOW})
+        reasons.append(poll(device, image.answer, now_s)[0][2])
+    assert reasons == [Reason.OK, Reason.OK, Reason.OK, Reason.OK, Reason.STALE, Reason.OK]
+
+
+def test_the_polytrons_value_of_its_manual():
+    assert outcome_of("drager_polytron_8000", {506: 0x4220, 507: 0x0000}, measures="methane_lel") == (40.0, Reason.OK)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (0x00, Reason.OK),
+        (0xE0, Reason.OK),  # low, mid and high alarm
+        (0x01, Reason.DEVICE_FAULT),
+        (0x10, Reason.WARM_UP),
+        (0x04, Reason.CALIBRATION),
+    ],
+)
+def test_the_ultimas_three_sensors_share_one_status_register_wherever_its_base_is(status, expected):
+    device = build("msa_ultima_x3", places=(1, 3), measures="methane_lel", address_offset=1000)
+    registers = table(1200, 20, a1200=status, a1206=HIGH, a1207=LOW, a1210=f32(7.5)[0], a1211=f32(7.5)[1])
+    assert [row[1:] for row in poll(device, RegisterImage(registers).answer)] == [(2.5, expected), (7.5, expected)]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [(0x20, Reason.OK), (0x04, Reason.WARM_UP), (0x08, Reason.DEVICE_FAULT), (0x10, Reason.CALIBRATION)],
+)
+def test_the_5100_needs_the_nodes_scale_and_tells_its_state_in_bits(state, expected):
+    scale = {"methane_lel": {"kind": "linear", "scale": 0.1}}
+    registers = table(0, 23, a0=123, a22=state)
+    value, reason = outcome_of("gm_5100_02_it", registers, measures="methane_lel", calibration=scale)
+    assert (value, reason) == (pytest.approx(12.3), expected)
+
+
+def test_the_sf6_transmitters_published_registers():
+    outcomes = poll(build("sf6_o2_cn"), RegisterImage({0: 0x0BE8, 1: 0x1409}).answer)
+    assert [row[1:] for row in outcomes] == [(3048.0, Reason.OK), (20.9, Reason.OK)]
+
+
+def made_up(**channel) -> ModbusDevice:
+    """A device with one channel of a profile that only this test knows."""
+    row = {"quantity": "pressure", "address": 0} | channel
+    profile = ModbusProfile.model_validate(
+        {"protocol": "modbus", "title": "t", "source": "made up for this test", "channel": [row]}
+    )
+    settings = ModbusNodeSettings(node_id="n", profile="p", device_id=1)
+    return ModbusDevice(1, [(settings, profile, {"pressure": 1})])
+
+
+def test_an_enumeration_gives_each_code_its_value_and_an_unknown_one_none():
+    code = [{"equals": [3, 4], "value": 10.0, "text": "low"}, {"equals": [9], "value": 20.0}]
+    for register, expected in [(3, (10.0, Reason.OK)), (4, (10.0, Reason.OK)), (9, (20.0, Reason.OK))]:
+        assert poll(made_up(code=code), RegisterImage({0: register}).answer)[0][1:] == expected
+    assert poll(made_up(code=code), RegisterImage({0: 5}).answer)[0][1:] == (None, Reason.OUT_OF_RANGE)
+
+
+def test_coils_and_discrete_inputs_are_channels_too():
+    asked = []
+    device = made_up(function_code=2, type="bit", address=17)
+    assert poll(device, lambda request: asked.append(request) or [1])[0][1:] == (1.0, Reason.OK)
+    assert (asked[0].function_code, asked[0].address, asked[0].count) == (2, 17, 1)
+
+
+@pytest.mark.parametrize(
+    ("channel", "fault"),
+    [
+        ({"function_code": 1, "type": "u16"}, "function code 1 reads no u16"),
+        ({"type": "bit"}, "function code 3 reads no bit"),
+        ({"type": "f32", "mask": 3}, "not of f32"),
+        ({"raw_divisor": 10.0, "match": {"mask": 1, "equals": [1]}}, "at most one of"),
+        ({"choices": ["pressure", "love"]}, "love"),
+    ],
+)
+def test_a_channel_that_cannot_be_is_refused_with_its_fault(channel, fault):
+    with pytest.raises(ValueError, match=fault):
+        made_up(**channel)
+
+
+def test_after_a_silence_the_lost_question_is_the_first_one_that_is_asked():
+    device = build("notifier_modbus_gw", places=("L1D1", "L3D1", "L5D1"))
+    asked = []
+
+    def answer(request):
+        asked.append(request.address)
+        return Reason.NO_ANSWER if len(asked) == 2 else [0] * request.count
+
+    poll(device, answer)
+    assert asked == [0, 800]
+    asked[:] = [None] * 9
+    poll(device, answer)
+    assert asked[9:] == [800, 0, 1600]
+
+
+def test_a_device_behind_a_gateway_that_cannot_reach_it_is_asked_once_a_poll():
+    device = build("notifier_modbus_gw", places=("L1D1", "L3D1", "L5D1"))
+    asked = []
+    outcomes = poll(device, lambda request: asked.append(request) or Reason.MODBUS_GATEWAY_UNAVAILABLE)
+    assert len(asked) == 1
+    assert {reason for _, _, reason in outcomes} == {Reason.MODBUS_GATEWAY_UNAVAILABLE}

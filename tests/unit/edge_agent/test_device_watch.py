@@ -1,17 +1,15 @@
-"""When devices are polled, and what becomes a reading, on a fake clock."""
-
-import pytest
+"""What of a poll becomes a reading, on a fake clock."""
 
 from contracts.quality import Reason
-from edge_agent.device_watch import DeviceWatch, PhenomenonClock
+from edge_agent.device_watch import DeviceWatch, PhenomenonClock, is_silent
 
 MS = 1_000_000
 SILENT = [(1, None, Reason.NO_ANSWER)]
 GOOD = [(1, 2.5, Reason.OK)]
 
 
-def watch(interval_s: float = 1.0, probe_max_s: float = 10.0) -> DeviceWatch:
-    return DeviceWatch(interval_s, probe_max_s, {1: 10.0, 2: 10.0})
+def watch() -> DeviceWatch:
+    return DeviceWatch({1: 10.0, 2: 10.0})
 
 
 def test_times_are_whole_milliseconds_and_strictly_increase_even_if_the_clock_stands():
@@ -50,34 +48,8 @@ def test_a_value_with_a_bad_reason_is_kept_every_time():
         assert keeper.readings([(1, 120.0, Reason.OUT_OF_RANGE)], now_s * 1000 * MS, float(now_s))
 
 
-def test_a_device_that_answers_stays_on_its_grid_and_missed_turns_are_left_out():
-    keeper = watch()
-    assert keeper.next_due_s(10.0, 10.2, GOOD, 0.5) == 11.0
-    assert keeper.next_due_s(11.0, 14.5, GOOD, 0.5) == 15.0
-
-
-def test_a_silent_device_is_probed_ever_more_rarely_but_within_the_limit_and_comes_back_at_once():
-    keeper = watch()
-    now_s, waits = 0.0, []
-    for _ in range(10):
-        due_s = keeper.next_due_s(now_s, now_s, SILENT, 0.0)
-        waits.append(due_s - now_s)
-        now_s = due_s
-    assert waits[:2] == [1.0, 1.0], "one lost answer is no dead device"
-    assert waits[2:6] == [2.0, 4.0, 8.0, 10.0]
-    assert waits[-1] == 10.0
-    assert keeper.next_due_s(now_s, now_s, GOOD, 0.0) == now_s + 1.0
-
-
-def test_jitter_only_shortens_a_probe():
-    keeper = watch()
-    for _ in range(20):
-        keeper.next_due_s(0.0, 0.0, SILENT, 1.0)
-    assert keeper.next_due_s(0.0, 0.0, SILENT, 1.0) == pytest.approx(8.0)
-
-
-def test_a_device_with_one_channel_that_answers_is_not_silent():
-    keeper = watch()
-    for _ in range(10):
-        keeper.next_due_s(0.0, 0.0, [(1, None, Reason.NO_ANSWER), (2, 1.0, Reason.OK)], 0.0)
-    assert keeper.silent_polls == 0
+def test_only_a_poll_without_any_answer_is_silent():
+    assert is_silent(SILENT)
+    assert is_silent([(1, None, Reason.MODBUS_GATEWAY_UNAVAILABLE)]), "the gateway speaks, the device does not"
+    assert not is_silent([(1, None, Reason.NO_ANSWER), (2, 1.0, Reason.OK)])
+    assert not is_silent([(1, None, Reason.CRC_ERROR)])

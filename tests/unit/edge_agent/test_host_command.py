@@ -11,9 +11,12 @@ from edge_agent.host_command import (
     AcknowledgeCommand,
     HostStatement,
     RebirthCommand,
+    RereadCommand,
     ResendCommand,
+    WriteCommand,
     parse_commands,
     parse_host_statement,
+    parse_writes,
 )
 
 
@@ -71,3 +74,45 @@ def test_host_statements():
     for octets in (b"", b"ONLINE", b"[]", b'{"online": 1, "timestamp": 2}', b'{"online": true, "timestamp": "x"}'):
         with pytest.raises(PayloadError):
             parse_host_statement(octets)
+
+
+def test_a_dcmd_is_writes_of_numbers_and_booleans():
+    metrics = [
+        Metric(name="pump-1/valve", datatype=DataType.DOUBLE, value=12.5),
+        Metric(name="pump-1/horn", datatype=DataType.BOOLEAN, value=True),
+        Metric(name="pump-1/step", datatype=DataType.INT16, value=-3),
+    ]
+    writes = parse_writes(encode_payload(Payload(timestamp_ms=1, metrics=metrics)))
+    assert writes == [
+        WriteCommand("pump-1/valve", 12.5),
+        WriteCommand("pump-1/horn", 1.0),
+        WriteCommand("pump-1/step", -3.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        ([], "no metric"),
+        ([Metric(alias=3, datatype=DataType.DOUBLE, value=1.0)], "alias 3"),
+        ([Metric(name="a/b", datatype=DataType.DOUBLE)], "a/b: None is no number"),
+        ([Metric(name="a/b", datatype=DataType.STRING, value="open")], "a/b: 'open' is no number"),
+        ([Metric(name="a/b", datatype=DataType.DOUBLE, value=float("inf"))], "a/b: inf is no number"),
+        (
+            [
+                Metric(name="a/b", datatype=DataType.DOUBLE, value=1.0),
+                Metric(name="a/c", datatype=DataType.DOUBLE),
+            ],
+            "a/c",
+        ),
+    ],
+)
+def test_a_dcmd_with_one_metric_that_is_no_write_is_refused_as_a_whole(metrics, words):
+    with pytest.raises(PayloadError, match=words):
+        parse_writes(encode_payload(Payload(timestamp_ms=1, metrics=metrics)))
+
+
+def test_rereading_is_asked_for_with_true_only():
+    for value, expected in ((True, [RereadCommand()]), (False, [])):
+        metric = Metric(name="Node Control/Reread Configuration", datatype=DataType.BOOLEAN, value=value)
+        assert parse_commands(encode_payload(Payload(timestamp_ms=1, metrics=[metric]))) == expected

@@ -2,6 +2,7 @@
 
 from contracts.ranges import RangeSet
 from edge_agent.reading_buffer import MAX_BATCH_READINGS, ReadingBuffer
+from edge_agent.set_points import SetPoints
 
 
 def readings(count: int, first: int = 0) -> list:
@@ -69,3 +70,34 @@ def test_a_batch_that_the_far_end_has_stored_before_our_disk_needs_no_keeping():
     buffer.acknowledge(1, RangeSet([(1, 1)]))
     assert buffer.find(1, 1) is None
     assert buffer.waiting_count == 0
+
+
+def test_after_a_new_epoch_numbers_begin_again_and_what_was_sealed_keeps_its_identity():
+    buffer = ReadingBuffer(1, 100)
+    buffer.put("a", readings(3))
+    buffer.seal()
+    buffer.failed()
+    buffer.begin_epoch(9)
+    buffer.begin_epoch(9)
+    buffer.put("a", readings(3))
+    assert [one.key for one in buffer.seal()] == [(1, 1), (9, 1)]
+    buffer.failed()
+    buffer.acknowledge(9, RangeSet([(1, 1)]))
+    assert [one.key for one in buffer.sealed()] == [(1, 1)]
+
+
+def test_a_batch_with_bad_quality_or_a_value_beyond_a_set_point_is_urgent():
+    buffer = ReadingBuffer(1, 100, {1: SetPoints(low=None, high=25.0), 2: SetPoints(low=3.0, high=None)})
+    buffer.put("good", [(1, 0, 24.9, 0), (2, 0, 3.1, 0), (3, 0, 1e9, 0)])
+    assert not buffer.has_urgent
+    buffer.put("high", [(1, 0, 25.0, 0)])
+    buffer.put("low", [(2, 0, 3.0, 0)])
+    buffer.put("bad", [(3, 0, None, 64)])
+    assert buffer.has_urgent
+    assert {one.bus_id: one.is_urgent for one in buffer.seal()} == {
+        "good": False,
+        "high": True,
+        "low": True,
+        "bad": True,
+    }
+    assert not buffer.has_urgent

@@ -36,4 +36,4 @@ def test_the_crc_of_the_standards_check_string():
     ],
 )
 def test_silence_corruption_and_rubbish_are_told_apart(heard, expected):
-    assert judge_remains(2, 3, 2, heard) is expected
+    assert judge_remains(2, 3, 9, heard) is expected

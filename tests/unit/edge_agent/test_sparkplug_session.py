@@ -10,9 +10,11 @@ from edge_agent.channel_table import ChannelTable
 from edge_agent.reading_buffer import SealedBatch
 from edge_agent.sparkplug_session import (
     DEAD_BUS_LINGER_MS,
+    HOST_PATIENCE_MS,
     BatchesLost,
     BatchReady,
     ChannelsFound,
+    CommandAnswered,
     Connected,
     Counters,
     CountersChanged,
@@ -37,11 +39,11 @@ MS = 1_000_000
 class Session:
     """Steps a session and keeps what it said."""
 
-    def __init__(self, primary_host: str | None = None) -> None:
+    def __init__(self, primary_host: str | None = None, **more: object) -> None:
         self.channels = ChannelTable()
         self.channels.add("bus-a", "n1", "temperature")
         self.channels.add("bus-b", "n2", "level")
-        self.node = EdgeNode("harbour", "gw", 9, primary_host, self.channels)
+        self.node = EdgeNode("harbour", "gw", 9, primary_host, self.channels, **more)
         self.state = SessionState()
 
     def happen(self, happening, now_ms: int = 1_000) -> list[str]:
@@ -166,9 +168,10 @@ def test_lost_batches_and_counters_are_node_data():
     session.happen(Connected(0))
     assert session.happen(BatchesLost(8, RangeSet([(2, 4)]))) == ["NDATA"]
     named = {metric.name: metric.value for metric in session.payloads()[0].metrics}
-    assert named == {uplink.LOST_EPOCH: 8, uplink.LOST_RANGES: [2, 4]}
-    session.happen(CountersChanged(Counters(5, 6)))
-    assert [metric.value for metric in session.payloads()[0].metrics] == [5, 6]
+    array = b"".join(number.to_bytes(8, "little") for number in (2, 4))
+    assert named == {uplink.LOST_EPOCH: 8, uplink.LOST_RANGES: array}, "a UInt64Array, as its birth says"
+    session.happen(CountersChanged(Counters(5, 6, 7, 8)))
+    assert [metric.value for metric in session.payloads()[0].metrics] == [5, 6, 7, 8]
 
 
 @pytest.mark.parametrize(
@@ -183,6 +186,7 @@ def test_lost_batches_and_counters_are_node_data():
         BatchesLost(1, RangeSet([(1, 1)])),
         CountersChanged(Counters(1, 1)),
         ChannelsFound("bus-a"),
+        CommandAnswered("done"),
         HostState(True, 5),
     ],
     ids=lambda one: type(one).__name__,
@@ -197,4 +201,44 @@ def test_a_stop_says_goodbye():
     assert session.happen(Stopped()) == ["NDEATH", "bye"]
     waiting = Session("citysense")
     waiting.happen(Connected(0))
-    assert waiting.happen(Stopped()) == ["bye"], "what was not born does not die"
+    assert waiting.happen(Stopped()) == ["NDEATH", "bye"], "whoever disconnects intentionally says so first (5.5)"
+
+
+def test_with_more_than_one_broker_the_node_moves_on_from_one_that_has_no_host():
+    session = Session("citysense", broker_count=2)
+    session.happen(Connected(0), 1_000)
+    assert session.happen(Ticked(), 1_000 + HOST_PATIENCE_MS) == []
+    assert session.happen(Ticked(), 1_001 + HOST_PATIENCE_MS) == ["NDEATH", "bye"]
+    session.happen(Connected(1, is_other_broker=True), 50_000)
+    assert session.happen(HostState(False, 70), 50_000) == ["NDEATH", "bye"], "an offline host is waited for elsewhere"
+    alone = Session("citysense")
+    alone.happen(Connected(0), 1_000)
+    assert alone.happen(HostState(False, 70)) == []
+    assert alone.happen(Ticked(), 1_001 + HOST_PATIENCE_MS) == [], "there is no other broker to go to"
+
+
+def test_another_broker_has_a_state_of_its_own_time():
+    session = Session("citysense", broker_count=2)
+    session.happen(Connected(0))
+    session.happen(HostState(True, 500))
+    session.happen(Disconnected())
+    session.happen(Connected(1, is_other_broker=True))
+    assert session.happen(HostState(True, 400)) == ["NBIRTH", "DBIRTH/bus-a", "DBIRTH/bus-b"]
+    session.happen(Disconnected())
+    session.happen(Connected(2))
+    assert session.happen(HostState(True, 300)) == [], "on the same broker an older statement is not believed"
+
+
+def test_actuators_and_node_controls_are_born_and_answers_are_node_data():
+    session = Session(actuators={"bus-a": ("n1/valve",)})
+    session.happen(Connected(0))
+    node, first, second = session.payloads()
+    controls = {metric.name: metric for metric in node.metrics}
+    assert controls["Node Control/Reread Configuration"].value is False
+    assert controls["Node Control/Answer"].value is None
+    assert "n1/valve" in {metric.name for metric in first.metrics}
+    assert "n1/valve" not in {metric.name for metric in second.metrics}
+    assert session.happen(CommandAnswered("done")) == ["NDATA"]
+    assert [(metric.name, metric.value) for metric in session.payloads()[0].metrics] == [
+        ("Node Control/Answer", "done")
+    ]

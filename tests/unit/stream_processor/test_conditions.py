@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contracts.alarm import ConditionState
+from contracts.condition import ConditionState, LaneState, step
 from stream_processor.fleet_index import FleetIndex
-from stream_processor.pipeline.conditions import Conditions, LaneState, Readings, event_id_of, step
+from stream_processor.pipeline.conditions import Conditions, Readings, event_id_of
 
 SECOND = 1_000_000_000
 

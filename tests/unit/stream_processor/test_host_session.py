@@ -60,6 +60,13 @@ def test_a_batch_of_an_earlier_epoch_keeps_its_own_identity(born, voice, reading
     assert batch.record.is_historical.tolist() == [True]
 
 
+def test_a_batch_that_its_gateway_had_to_thin_to_nothing_is_still_that_batch(born, voice, time_ns):
+    thinned = Metric(name=uplink.THINNED, datatype=DataType.UINT64, value=200)
+    batch = only(born.step(*voice.ddata(5, thinned), time_ns), BatchReceived)
+    assert batch.identity == BatchIdentity("gw-1", 7, 5), "it is stored as received, and acknowledged: no gap"
+    assert batch.record.channel_id.tolist() == []
+
+
 def test_no_answer_comes_without_a_value_and_with_its_reason(born, voice, reading, time_ns):
     batch = only(born.step(*voice.ddata(1, reading(None, quality=0, reason="no_answer")), time_ns), BatchReceived)
     assert np.isnan(batch.record.value[0])
@@ -356,6 +363,18 @@ def test_a_gateway_death_with_the_births_bdseq_loses_all_its_channels(born, voic
     assert lost.reason is Reason.GATEWAY_LOST
 
 
+def test_a_gateway_death_that_is_said_twice_is_one(born, voice, time_ns):
+    only(born.step(*voice.ndeath(bd_seq=3), time_ns), ChannelsLost)
+    assert born.step(*voice.ndeath(bd_seq=3), time_ns) == []
+    born.step(*voice.nbirth(), time_ns)
+    only(born.step(*voice.ndeath(bd_seq=3), time_ns), ChannelsLost)
+
+
+def test_a_gateway_that_dies_after_our_own_connection_was_lost_is_dead_all_the_same(born, voice, time_ns):
+    born.lose_connection(time_ns)
+    assert only(born.step(*voice.ndeath(bd_seq=3), time_ns), ChannelsLost).reason is Reason.GATEWAY_LOST
+
+
 def test_a_gateway_death_of_an_earlier_connection_is_ignored(born, voice, reading, time_ns):
     assert born.step(*voice.ndeath(bd_seq=2), time_ns) == []
     only(born.step(*voice.ddata(1, reading(1.0)), time_ns), BatchReceived)
@@ -428,6 +447,19 @@ def test_a_gateway_says_which_batches_are_gone_for_good(born, time_ns):
     ]
     effects = born.step("spBv1.0/harbour/NDATA/gw-1", encode_payload(Payload(1, metrics, 2)), time_ns)
     assert only(effects, BatchesLost).ranges == ((2, 4), (9, 9))
+
+
+def test_lost_batches_need_no_datatype_in_a_data_message(born, time_ns):
+    metrics = [
+        Metric(name=uplink.LOST_EPOCH, datatype=DataType.UINT64, value=7),
+        Metric(name=uplink.LOST_RANGES, datatype=DataType.UINT64_ARRAY, value=[2, 4, 9, 9]),
+    ]
+    payload = encode_payload(Payload(1, metrics, 2), with_datatypes=False)
+    assert only(born.step("spBv1.0/harbour/NDATA/gw-1", payload, time_ns), BatchesLost).ranges == ((2, 4), (9, 9))
+    torn = [metrics[0], Metric(name=uplink.LOST_RANGES, datatype=DataType.BYTES, value=b"1234567")]
+    octets = encode_payload(Payload(1, torn, 3), with_datatypes=False)
+    effects = born.step("spBv1.0/harbour/NDATA/gw-1", octets, time_ns)
+    assert not [effect for effect in effects if isinstance(effect, BatchesLost)]
 
 
 def test_a_new_fleet_revision_resolves_born_metrics_anew(session, voice, fleet, reading, time_ns):
