@@ -94,6 +94,16 @@ def test_an_error_of_the_handler_ends_the_process_and_commits_nothing_of_what_it
     assert "after" not in job.taking()
 
 
+def test_a_cancellation_that_a_library_leaks_is_a_failure_and_no_stop(kafka, job):
+    job.start()
+    job.until_started()
+    before = asyncio.run(committed(kafka, job.group))
+    write(kafka, "leak")
+    assert job.process.wait(DEADLINE_S) == 1, "a supervisor would take 0 for an end that was wanted"
+    assert "job_failed" in job.log()
+    assert asyncio.run(committed(kafka, job.group)) == before
+
+
 def test_a_worker_whose_loop_is_stuck_is_ended(kafka, job):
     job.start("--watchdog-s", "3")
     job.until_started()
