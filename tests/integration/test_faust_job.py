@@ -112,6 +112,16 @@ def test_a_worker_whose_loop_is_stuck_is_ended(kafka, job):
     assert "worker_wedged" in job.log()
 
 
+def test_a_worker_without_partitions_ends_itself_when_nobody_moves_one(kafka, job):
+    """It may have failed to join, which nothing else would notice; a spare one loses nothing by starting again."""
+    for options in ((), (), ("--watchdog-s", "1")):
+        job.start(*options)
+        job.until_started()
+    write(kafka, "hang")
+    assert job.process.wait(DEADLINE_S) == EXIT_WEDGED, job.log()[-2_000:]
+    assert job.taking() == [], "it is one of the others that hangs"
+
+
 def test_a_worker_that_only_believes_to_commit_is_ended(kafka, job):
     job.start("--watchdog-s", "3", "--lying-commits")
     job.until_started()
