@@ -21,6 +21,7 @@ from typing import Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 
+from stream_processor.distributed.kafka_compression import use_fast_lz4
 from stream_processor.distributed.kafka_message import KafkaMessage
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.errors import MessageRefusedError
@@ -114,6 +115,7 @@ class KafkaProducer:
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:
             settings = self._settings
+            use_fast_lz4()
             producer = AIOKafkaProducer(
                 bootstrap_servers=list(settings.servers),
                 client_id=self._client_id,
