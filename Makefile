@@ -50,7 +50,7 @@ fetch-stack: $(RUN_READY) ## only fetch and build the real servers, once on a ma
 
 test-stack: $(DEV_STAMP) ## the tests on the real servers, which are fetched and built once on a machine
 	@$(BIN)/python -m deploy.stack.cli fetch
-	CITYSENSE_REQUIRE_STACK=1 $(BIN)/python -m pytest -m "needs_influxdb or needs_kafka or needs_postgresql" $(ARGS)
+	CITYSENSE_REQUIRE_STACK=1 $(BIN)/python -m pytest -m "needs_influxdb or needs_influxdb_1 or needs_kafka or needs_postgresql" $(ARGS)
 
 lint: $(DEV_STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .

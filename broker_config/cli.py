@@ -10,12 +10,13 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from broker_config import mosquitto
 from broker_config.broker_file import Credentials, Kind, build_files, find_differences
 from broker_config.configuration import BrokerSettings
 from broker_config.set_up_influxdb import InfluxdbAdministrator, InfluxdbError
+from broker_config.set_up_influxdb_1 import Influxdb1Administrator, ask_version
 from broker_config.set_up_kafka import KafkaSetUpError, set_up_kafka
 from contracts.configuration import parse_settings
 from contracts.errors import ConfigurationError, Fault
@@ -24,6 +25,22 @@ FAULTY: Final = 2
 """Exit code for faults that a person must mend."""
 DIFFERENT: Final = 1
 """Exit code of `set-up-influxdb --check` and `set-up-kafka --check` if the server is not as the schema says."""
+
+
+class _Change(Protocol):
+    @property
+    def what(self) -> str: ...
+
+
+_ChangeT = TypeVar("_ChangeT", bound=_Change)
+
+
+class _Administrator(Protocol[_ChangeT]):
+    """A server that can be brought to the schema."""
+
+    def find_changes(self) -> list[_ChangeT]: ...
+    def apply(self, change: _ChangeT, /) -> None: ...
+    def close(self) -> None: ...
 
 
 def main() -> None:
@@ -59,18 +76,31 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--out", type=Path, required=True, help="directory for the files; made if absent")
     render.add_argument("--check", action="store_true", help="write nothing; show what differs, then exit code 1")
     influxdb = commands.add_parser(
-        "set-up-influxdb", help="make buckets and downsampling of an InfluxDB 2.x as specified"
+        "set-up-influxdb", help="make buckets and downsampling of an InfluxDB 1.8 or 2.x as specified"
     )
     influxdb.add_argument("--url", required=True, help="http://HOST:PORT")
-    influxdb.add_argument("--org", required=True, help="the organisation's name")
-    influxdb.add_argument("--token-file", type=Path, required=True, help="a file that holds an operator's token")
+    influxdb.add_argument("--org", required=True, help="the organisation's name; 1.8 has none: -")
+    influxdb.add_argument(
+        "--token-file", type=Path, required=True, help="holds an operator's token (1.8: user:password)"
+    )
     influxdb.add_argument("--check", action="store_true", help="change nothing; exit code 1 if something differs")
     return parser
 
 
 def _set_up_influxdb(url: str, org: str, token_file: Path, *, is_check: bool) -> int:
     """Prints what differs, one a line, and mends it unless `is_check`."""
-    administrator = InfluxdbAdministrator(url, org, token_file.read_text().strip())
+    token = token_file.read_text().strip()
+    if ask_version(url).startswith("1."):
+        count = _bring_to_schema(Influxdb1Administrator(url, token), is_check=is_check)
+    else:
+        count = _bring_to_schema(InfluxdbAdministrator(url, org, token), is_check=is_check)
+    if not count:
+        print(f"{url}: ok")
+    return DIFFERENT if is_check and count else 0
+
+
+def _bring_to_schema(administrator: _Administrator[_ChangeT], *, is_check: bool) -> int:
+    """How many differences there were."""
     try:
         changes = administrator.find_changes()
         for change in changes:
@@ -79,9 +109,7 @@ def _set_up_influxdb(url: str, org: str, token_file: Path, *, is_check: bool) ->
             print(change.what if is_check else f"{change.what}; done")
     finally:
         administrator.close()
-    if not changes:
-        print(f"{url}: ok")
-    return DIFFERENT if is_check and changes else 0
+    return len(changes)
 
 
 def _set_up_kafka(settings: BrokerSettings, servers: list[str], *, is_check: bool) -> int:

@@ -5,9 +5,9 @@ time is the event time in integer nanoseconds. The node's tag already decides di
 100,000 nodes with 3 channels each is 300,000 series (InfluxDB 1.x: `index-version = "tsi1"`). Channels that nobody
 speaks for any more get a point with `quality` alone. Beside the domains stands `COMPLETENESS`.
 
-A field is written only where it says something, because the server's cost is by field: there is no score in warm-up,
-and no `quality` on a good observation. Therefore a value that may not be trusted does not stand in `value` at all: it
-stands in `bad_value`, and `mean(value)` is right without any filter.
+A field is written only where it says something, because the server's cost is by field: there is no `quality` on a good
+observation, and no score on one that is as usual (`SCORE_WRITTEN_FROM`). Therefore a value that may not be trusted does
+not stand in `value` at all: it stands in `bad_value`, and `mean(value)` is right without any filter.
 
 A point that is written again replaces the fields that it has; it removes none (InfluxDB, duplicate points).
 Source: https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/ (section "Duplicate points").
@@ -48,6 +48,12 @@ BAD_VALUE: Final = "bad_value"
 SCORE_EWMA_Z: Final = "score_ewma_z"
 QUALITY: Final = "quality"
 
+SCORE_WRITTEN_FROM: Final = 3.0
+"""A score is written only if it is so far from 0, up or down, in standard deviations. 3 are the action limits of a
+control chart (ISO 7870-2:2013, Shewhart control charts; Shewhart 1931): 1 reading in 370 of normally distributed noise
+is beyond them. Where `value` stands without a score, the score was nearer to 0, or there was none. Parquet has all
+scores, the read API the newest of each channel, and score conditions are evaluated before anything is written."""
+
 MEASUREMENTS: Final = tuple(Domain)
 """One measurement a domain; each has the same tags and fields."""
 
@@ -62,7 +68,9 @@ FIELDS: Final[Mapping[str, Field]] = MappingProxyType(
     {
         VALUE: Field(FieldType.FLOAT, "good or uncertain, in the quantity's unit"),
         BAD_VALUE: Field(FieldType.FLOAT, "what came with bad quality: for diagnosis, never for a mean"),
-        SCORE_EWMA_Z: Field(FieldType.FLOAT, "EWMA z-score; absent in warm-up and for bad and late readings"),
+        SCORE_EWMA_Z: Field(
+            FieldType.FLOAT, f"EWMA z-score, from ±{SCORE_WRITTEN_FROM:g} on; none for bad and late readings"
+        ),
         QUALITY: Field(FieldType.INTEGER, "contracts.quality.Reason; absent where it is 0 (good)"),
     }
 )

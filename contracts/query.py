@@ -58,6 +58,8 @@ class Trend(BaseModel):
     maximum: list[float | None]
     mean: list[float | None]
     score_ewma_z_maximum: list[float | None]
+    """Farthest from 0. None: no score. Answered from InfluxDB also None if all were within
+    ±`contracts.influx_schema.SCORE_WRITTEN_FROM`."""
     observation_count: list[int]
     bad_count: list[int]
 

@@ -28,11 +28,12 @@ import base64
 import json
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
 
+from contracts.arrow_layout import ArrowColumns, Column
 from contracts.errors import ContractError, RecordError
 from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.quality import Reason
@@ -41,7 +42,6 @@ from contracts.uplink import BatchIdentity
 
 VERSION: Final = 1
 _LENGTH: Final = struct.Struct("<I")
-_END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _COLUMNS: Final = (
     ("channel_id", pa.uint32()),
     ("phenomenon_ns", pa.int64()),
@@ -55,8 +55,8 @@ OBSERVATION_SCHEMA: Final = pa.schema(_COLUMNS)
 SCORED_SCHEMA: Final = pa.schema(
     [*_COLUMNS, ("event_ns", pa.int64()), ("score_ewma_z", pa.float64()), ("is_late", pa.bool_())]
 )
-_SCHEMA_MESSAGES: Final = {schema: schema.serialize().to_pybytes() for schema in (OBSERVATION_SCHEMA, SCORED_SCHEMA)}
-"""How every stream with this schema begins."""
+_OBSERVATION_COLUMNS: Final = ArrowColumns(OBSERVATION_SCHEMA)
+_SCORED_COLUMNS: Final = ArrowColumns(SCORED_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +136,16 @@ def encode_observations(message: ObservationMessage) -> bytes:
         ],
         **_notices(message.batches_lost, message.channels_lost),
     }
-    return _encode(OBSERVATION_SCHEMA, _record_columns(message.record), head)
+    return _encode(_OBSERVATION_COLUMNS, _record_columns(message.record), head)
 
 
 def decode_observations(data: bytes) -> ObservationMessage:
     """Raises RecordError if `data` is no ObservationMessage of this version."""
     try:
-        batch, head = _decode(data, OBSERVATION_SCHEMA)
+        columns, head = _decode(data, _OBSERVATION_COLUMNS)
         return ObservationMessage(
             made_ns=int(head["made_ns"]),
-            record=_record(batch, head),
+            record=_record(columns, head),
             quarantined=tuple(
                 (at, Quarantined(received_ns, topic, reason, detail, base64.b64decode(payload, validate=True)))
                 for at, received_ns, topic, reason, detail, payload in head["quarantined"]
@@ -166,24 +166,25 @@ def encode_scored(message: ScoredMessage) -> bytes:
         "batches": message.record.batches,
         "duplicates": message.duplicates,
         **_notices(message.batches_lost, message.channels_lost),
-        "completeness": [astuple(hour) for hour in message.completeness],
-        "totals": astuple(message.totals),
+        "completeness": [_fields(hour) for hour in message.completeness],
+        "totals": _fields(message.totals),
     }
     columns = [*_record_columns(message.record), message.event_ns, message.score_ewma_z, message.is_late]
-    return _encode(SCORED_SCHEMA, columns, head)
+    return _encode(_SCORED_COLUMNS, columns, head)
 
 
 def decode_scored(data: bytes) -> ScoredMessage:
     """Raises RecordError if `data` is no ScoredMessage of this version."""
     try:
-        batch, head = _decode(data, SCORED_SCHEMA)
+        columns, head = _decode(data, _SCORED_COLUMNS)
+        event_ns, score_ewma_z, is_late = columns[len(_COLUMNS) :]
         return ScoredMessage(
             source_offset=int(head["source_offset"]),
             made_ns=int(head["made_ns"]),
-            record=_record(batch, head),
-            event_ns=_numpy(batch, "event_ns"),
-            score_ewma_z=_numpy(batch, "score_ewma_z"),
-            is_late=_numpy(batch, "is_late"),
+            record=_record(columns, head),
+            event_ns=event_ns,
+            score_ewma_z=score_ewma_z,
+            is_late=is_late,
             duplicates=tuple(BatchIdentity(*each) for each in head["duplicates"]),
             batches_lost=_batches_lost(head),
             channels_lost=_channels_lost(head),
@@ -206,49 +207,39 @@ _MALFORMED: Final = (
 )
 
 
-def _encode(schema: pa.Schema, columns: Sequence[Any], head: dict[str, Any]) -> bytes:
-    batch = pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=schema)
+def _encode(stream: ArrowColumns, columns: Sequence[Column], head: dict[str, Any]) -> bytes:
     text = json.dumps(head, separators=(",", ":")).encode()
-    return b"".join((_SCHEMA_MESSAGES[schema], batch.serialize(), _END_OF_STREAM, text, _LENGTH.pack(len(text))))
+    return b"".join((stream.encode(columns), text, _LENGTH.pack(len(text))))
 
 
-def _decode(data: bytes, schema: pa.Schema) -> tuple[pa.RecordBatch, dict[str, Any]]:
+def _decode(data: bytes, stream: ArrowColumns) -> tuple[list[Column], dict[str, Any]]:
     end = len(data) - _LENGTH.size
     (length,) = _LENGTH.unpack_from(data, end)
     if length > end:
         raise ValueError(f"a head of {length} bytes in a message of {len(data)}")
-    stream = pa.py_buffer(data).slice(0, end - length)
-    first = _SCHEMA_MESSAGES[schema]
-    if data.startswith(first):  # ours: its schema need not be read again
-        batch = pa.ipc.read_record_batch(stream.slice(len(first)), schema)
-    else:
-        batch = pa.ipc.open_stream(stream).read_next_batch()
-    batch.validate(full=True)
-    if batch.schema != schema:
-        raise ValueError(f"columns {batch.schema.names}, expected {schema.names}")
+    columns = stream.decode(data, end - length)
     head = json.loads(data[end - length : end])
     if head["version"] != VERSION:
         raise ValueError(f"version {head['version']}, this program knows {VERSION}")
-    return batch, head
+    return columns, head
 
 
-def _record_columns(record: Record) -> list[Any]:
+def _record_columns(record: Record) -> list[Column]:
     return [getattr(record, name) for name, _ in _COLUMNS]
 
 
-def _record(batch: pa.RecordBatch, head: dict[str, Any]) -> Record:
+def _record(columns: Sequence[Column], head: dict[str, Any]) -> Record:
+    """The record of the columns that both schemas begin with."""
     batches = tuple(None if each is None else BatchIdentity(*each) for each in head["batches"])
-    index = _numpy(batch, "batch_index")
+    channel_id, phenomenon_ns, received_ns, value, reason, is_historical, index = columns[: len(_COLUMNS)]
     if len(index) and not (int(index.min()) >= 0 and int(index.max()) < len(batches)):
         raise ValueError(f"batch_index {int(index.min())}..{int(index.max())} of {len(batches)} batches")
-    return Record(**{name: _numpy(batch, name) for name, _ in _COLUMNS}, batches=batches)
+    return Record(channel_id, phenomenon_ns, received_ns, value, reason, is_historical, index, batches)
 
 
-def _numpy(batch: pa.RecordBatch, name: str) -> Any:  # noqa: ANN401  # the schema was checked: its type is the column's
-    column = batch.column(name)
-    if column.null_count:
-        raise ValueError(f"{name}: {column.null_count} values are null")
-    return column.to_numpy(zero_copy_only=False)
+def _fields(row: HourOfGateway | PartitionTotals) -> list[Any]:
+    """What `dataclasses.astuple` gives, without its deep copies."""
+    return [getattr(row, name) for name in row.__slots__]
 
 
 def _notices(batches_lost: Iterable[BatchesLost], channels_lost: Iterable[ChannelsLost]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.builders import bargauge, common, dashboard, table, 
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
-from contracts.influx_schema import COMPLETENESS_BUCKET, TAG_DISTRICT
+from contracts.influx_schema import COMPLETENESS_BUCKET, SCORE_WRITTEN_FROM, TAG_DISTRICT
 from grafana import influx_query
 from grafana.panel import (
     COMPLETENESS_THRESHOLDS,
@@ -31,6 +31,9 @@ from grafana.panel import (
     series,
     thresholds,
 )
+
+_FROM = f"{SCORE_WRITTEN_FROM:g}"
+"""Scores nearer to 0 are not in InfluxDB."""
 
 
 def build() -> dashboard.Dashboard:
@@ -77,7 +80,7 @@ def _good_and_bad() -> timeseries.Panel:
 
 
 def _highest_scores() -> table.Panel:
-    description = "Channels that rose the farthest above what they usually read: EWMA z-score."
+    description = f"Channels that rose the farthest above what they usually read: EWMA z-score, from {_FROM} on."
     panel = listing("Highest scores", description, RAW, influx_query.SCORE_COLUMN, is_descending=True)
     steps = thresholds(GREEN, (4, YELLOW), (6, ORANGE), (10, RED))
     return (
@@ -89,7 +92,7 @@ def _highest_scores() -> table.Panel:
 
 
 def _lowest_scores() -> table.Panel:
-    description = "Channels that fell the farthest below what they usually read: EWMA z-score."
+    description = f"Channels that fell the farthest below what they usually read: EWMA z-score, from -{_FROM} on."
     panel = listing("Lowest scores", description, RAW, influx_query.SCORE_COLUMN, is_descending=False)
     steps = thresholds(RED, (-10, ORANGE), (-6, YELLOW), (-4, GREEN))
     return (

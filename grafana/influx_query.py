@@ -122,13 +122,13 @@ def bad_by_domain() -> str:
 
 
 def highest_scores() -> str:
-    """Channels whose score rose the farthest above what they usually read."""
-    return _extreme_scores("top", "max")
+    """Channels whose score rose the farthest above what they usually read; none that did not rise."""
+    return _extreme_scores("top", "max", ">")
 
 
 def lowest_scores() -> str:
-    """Channels whose score fell the farthest below."""
-    return _extreme_scores("bottom", "min")
+    """Channels whose score fell the farthest below; none that did not fall."""
+    return _extreme_scores("bottom", "min", "<")
 
 
 def worst_nodes() -> str:
@@ -157,7 +157,7 @@ def quality_of_node() -> str:
 
 
 def scores_of_node() -> str:
-    """Highest and lowest score of each interval."""
+    """Highest and lowest score of each interval; none where all were near 0 (`SCORE_WRITTEN_FROM`)."""
     score = _quote(SCORE_EWMA_Z)
     return _over_time(f'max({score}) AS "highest", min({score}) AS "lowest"', _OF_NODE, TAG_QUANTITY)
 
@@ -236,7 +236,8 @@ def _hourly(fields: str, where: str) -> str:
     return f"{_select(fields, _quote(COMPLETENESS), where, f'time(1h), {_GATEWAY_TAGS}')} fill(none)"
 
 
-def _extreme_scores(selector: str, extreme: str) -> str:
+def _extreme_scores(selector: str, extreme: str, side: str) -> str:
     """Two steps: the extreme of each series is cheap, and only those are sorted."""
-    inner = _select(f'{extreme}({_quote(SCORE_EWMA_Z)}) AS "z"', _CHANNELS, _IN_DISTRICT, _ALL_TAGS)
+    score = _quote(SCORE_EWMA_Z)
+    inner = _select(f'{extreme}({score}) AS "z"', _CHANNELS, f"{score} {side} 0 AND {_IN_DISTRICT}", _ALL_TAGS)
     return f'SELECT {selector}("z", {_ALL_TAGS}, {LIST_ROWS}) AS {_quote(SCORE_COLUMN)} FROM ({inner})'

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard, statetimeline, table, timeseries
+from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
-from contracts.influx_schema import TAG_DISTRICT, TAG_GATEWAY, TAG_NODE, TAG_QUANTITY
+from contracts.influx_schema import SCORE_WRITTEN_FROM, TAG_DISTRICT, TAG_GATEWAY, TAG_NODE, TAG_QUANTITY
 from contracts.quality import REASONS, Level
 from contracts.quantity import QUANTITIES, Quantity
 from grafana import influx_query
@@ -69,8 +70,13 @@ def _quality() -> statetimeline.Panel:
 
 
 def _score() -> timeseries.Panel:
+    """Points: a line would join scores between which the channel was as usual."""
+    description = (
+        f"EWMA z-score: distance from what is usual, in standard deviations. Empty within ±{SCORE_WRITTEN_FROM:g}."
+    )
     return (
-        lines("Score", "EWMA z-score: distance from what is usual, in standard deviations.", RAW)
+        lines("Score", description, RAW)
+        .draw_style(common_model.GraphDrawStyle.POINTS)
         .decimals(1)
         .axis_soft_min(-6)
         .axis_soft_max(6)

@@ -1,4 +1,4 @@
-"""All data as columns of Parquet: what a row says, in which folder and order rows stand, and points from rows. Pure.
+"""All data as columns of Parquet: what a row says, in which folder and in which order it stands. Pure.
 
 A row is one observation with all that it belongs to, or (without `batch`) the end of a channel's validity that the
 platform itself noticed: then `value` is NULL and `reason` says what happened. Rows of a file are sorted by channel and
@@ -32,14 +32,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from contracts.influx_schema import series_tags
 from contracts.notice import ChannelsLost
 from contracts.quality import REASONS, Reason
 from contracts.quantity import QUANTITIES
 from contracts.record import Bools, Floats, Int64s, UInt8s, UInt32s
 from contracts.record_message import ScoredMessage
+from contracts.uplink import BatchIdentity
 from stream_processor.fleet_index import ChannelContext
-from stream_processor.line_protocol import Points, build_series, format_series
+from stream_processor.text_column import build_texts, rank, split_texts
 
 UNKNOWN_DOMAIN: Final = "unknown"
 """Folder of the rows of channels that the registry did not know when the file was made."""
@@ -49,6 +49,7 @@ ODD_DATE: Final = "1970-01-01"
 """Folder of the rows whose time cannot be: one, so that a gateway with a mad clock makes no thousands of folders."""
 
 _NS_PER_MS: Final = 1_000_000
+_UINT16_MAX: Final = np.iinfo(np.uint16).max
 _NS_PER_DAY: Final = 86_400_000_000_000
 _MS = pa.timestamp("ms")
 _CONTEXT_COLUMNS: Final = ("district_id", "site_id", "gateway_id", "node_id", "quantity", "unit")
@@ -69,10 +70,12 @@ SCHEMA: Final = pa.schema(
         ("batch", pa.uint64()),
     ]
 )
-"""Of every file. Its folder says `date` and `domain`."""
+"""Of every file, as it is read. Its folder says `date` and `domain`."""
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+TABLE_SCHEMA: Final = pa.schema([(each.name, _TEXT if each.type == pa.string() else each.type) for each in SCHEMA])
+"""Of `FilePart.table`: text as Parquet keeps it, each text once, so that none is copied or compared row by row."""
 
-_REASON_NAMES: Final = tuple(Reason(code).wire_name if code in set(Reason) else f"reason_{code}" for code in range(256))
-_REASON_CODES: Final = {name: code for code, name in enumerate(_REASON_NAMES)}
+REASON_NAMES: Final = tuple(Reason(code).wire_name if code in set(Reason) else f"reason_{code}" for code in range(256))
 _LEVELS: Final = tuple(str(REASONS[Reason(code)].level) if code in set(Reason) else "bad" for code in range(256))
 
 
@@ -91,7 +94,7 @@ class ArchiveRows:
     """Not finite: there is none."""
     is_late: Bools
     gateway_id: pa.Array
-    """Of the batch. Null, as `epoch` and `batch` are: it came in none."""
+    """Of the batch, as strings or as a dictionary of them. Null, as `epoch` and `batch` are: it came in none."""
     epoch: pa.Array
     batch: pa.Array
 
@@ -117,53 +120,26 @@ class FilePart:
 def rows_of_messages(messages: Sequence[ScoredMessage]) -> ArchiveRows:
     """All rows of scored messages, in their order."""
     parts = [part for message in messages for part in (_rows_of_record(message), *_rows_of_losses(message))]
-    return ArchiveRows(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in _NUMPY_COLUMNS),
-        *(pa.concat_arrays([getattr(part, name) for part in parts]) for name in ("gateway_id", "epoch", "batch")),
-    )
+    columns = (np.concatenate([getattr(part, name) for part in parts]) for name in _NUMPY_COLUMNS)
+    return ArchiveRows(*columns, *_batch_columns(parts))
 
 
 def build_parts(rows: ArchiveRows, contexts: Mapping[int, ChannelContext]) -> Iterator[FilePart]:
     """The rows as files by date and domain."""
     if not len(rows):
         return
-    channel_ids, channel = np.unique(rows.channel_id, return_inverse=True)
+    channel_ids, channel = rank(rows.channel_id)
     known = [contexts.get(int(each)) for each in channel_ids]
     names = [UNKNOWN_DOMAIN if context is None else str(context.site.domain) for context in known]
     domains, domain_of_channel = np.unique(np.array(names), return_inverse=True)
-    folder = _folder_days(rows.event_ns, rows.received_ns) * len(domains) + domain_of_channel[channel]
-    order = np.lexsort((rows.event_ns, channel, folder))
-    in_order = folder[order]
-    for first, end in _runs(in_order):
-        day, domain = divmod(int(in_order[first]), len(domains))
-        table = _table(rows, channel, known, order[first:end])
+    folders, folder = rank(_folder_days(rows.event_ns, rows.received_ns) * len(domains) + domain_of_channel[channel])
+    order = _order(folder * len(channel_ids) + channel, rows.event_ns)
+    gateways = split_texts(rows.gateway_id)
+    for first, end in _runs(folder[order]):
+        which = order[first:end]
+        day, domain = divmod(int(folders[folder[which[0]]]), len(domains))
+        table = _table(rows, gateways, channel[which], known, which)
         yield FilePart(str(np.datetime64(day, "D")), str(domains[domain]), table)
-
-
-def points_of_table(table: pa.Table, domain: str) -> tuple[pa.Array, Points, int]:
-    """Rows of one domain as line protocol takes them: the series, the points, and how many rows say of no channel.
-
-    Raises ValueError for names that no line can carry, and for unknown reasons.
-    """
-    tags = [table.column(name) for name in ("district_id", "gateway_id", "node_id", "quantity")]
-    columns = [_encode_dictionary(column) for column in tags]
-    is_complete = np.logical_and.reduce([index >= 0 for index, _ in columns])
-    kept = np.flatnonzero(is_complete)
-    codes = np.stack([index[kept] for index, _ in columns])
-    distinct, row = np.unique(codes, axis=1, return_inverse=True)
-    beginnings = (
-        format_series(domain, series_tags(*(texts[code] for code, (_, texts) in zip(one, columns, strict=True))))
-        for one in distinct.T
-    )
-    event_ns = _int64(table, "event_time") * _NS_PER_MS + _int64(table, "event_rest_ns")
-    points = Points(
-        row.reshape(-1).astype(np.intp),
-        event_ns[kept],
-        _floats(table, "value")[kept],
-        _reason_codes(table)[kept],
-        _floats(table, "score_ewma_z")[kept],
-    )
-    return build_series(beginnings), points, len(table) - len(kept)
 
 
 _NUMPY_COLUMNS: Final = (
@@ -178,10 +154,39 @@ _NUMPY_COLUMNS: Final = (
 )
 
 
-def _rows_of_record(message: ScoredMessage) -> ArchiveRows:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of one message, or of one loss."""
+
+    channel_id: UInt32s
+    event_ns: Int64s
+    phenomenon_ns: Int64s
+    received_ns: Int64s
+    value: Floats
+    reason: UInt8s
+    score_ewma_z: Floats
+    is_late: Bools
+    batch_index: NDArray[np.int32]
+    batches: tuple[BatchIdentity | None, ...]
+
+
+def _batch_columns(parts: Sequence[_Part]) -> Iterator[pa.Array]:
+    """`gateway_id`, `epoch` and `batch` of all rows: looked up once for each batch, not for each row."""
+    batches = [batch for part in parts for batch in part.batches]
+    firsts = np.cumsum([0, *(len(part.batches) for part in parts[:-1])])
+    index = np.concatenate([part.batch_index + first for part, first in zip(parts, firsts, strict=True)])
+    is_none = np.array([batch is None for batch in batches], np.bool_)[index]
+    gateways = pa.array([None if batch is None else batch.gateway_id for batch in batches], pa.string())
+    codes, texts = split_texts(gateways)
+    yield build_texts(texts, codes[index])
+    for name in ("epoch", "batch"):
+        numbers = np.array([0 if batch is None else getattr(batch, name) for batch in batches], np.uint64)
+        yield pa.array(numbers[index], mask=is_none)
+
+
+def _rows_of_record(message: ScoredMessage) -> _Part:
     record = message.record
-    index = pa.array(record.batch_index)
-    return ArchiveRows(
+    return _Part(
         record.channel_id,
         message.event_ns,
         record.phenomenon_ns,
@@ -190,21 +195,20 @@ def _rows_of_record(message: ScoredMessage) -> ArchiveRows:
         record.reason,
         message.score_ewma_z,
         message.is_late,
-        pa.array([None if batch is None else batch.gateway_id for batch in record.batches], pa.string()).take(index),
-        pa.array([None if batch is None else batch.epoch for batch in record.batches], pa.uint64()).take(index),
-        pa.array([None if batch is None else batch.batch for batch in record.batches], pa.uint64()).take(index),
+        record.batch_index,
+        record.batches,
     )
 
 
-def _rows_of_losses(message: ScoredMessage) -> Iterator[ArchiveRows]:
+def _rows_of_losses(message: ScoredMessage) -> Iterator[_Part]:
     for lost in message.channels_lost:
         yield _rows_of_loss(lost, message.made_ns)
 
 
-def _rows_of_loss(lost: ChannelsLost, made_ns: int) -> ArchiveRows:
+def _rows_of_loss(lost: ChannelsLost, made_ns: int) -> _Part:
     count = len(lost.channel_ids)
     at_ns = np.full(count, lost.time_ns, np.int64)
-    return ArchiveRows(
+    return _Part(
         np.array(lost.channel_ids, np.uint32),
         at_ns,
         at_ns,
@@ -213,9 +217,8 @@ def _rows_of_loss(lost: ChannelsLost, made_ns: int) -> ArchiveRows:
         np.full(count, lost.reason, np.uint8),
         np.full(count, np.nan),
         np.zeros(count, np.bool_),
-        pa.nulls(count, pa.string()),
-        pa.nulls(count, pa.uint64()),
-        pa.nulls(count, pa.uint64()),
+        np.zeros(count, np.int32),
+        (None,),
     )
 
 
@@ -234,37 +237,68 @@ def _runs(column: Int64s) -> Iterator[tuple[int, int]]:
     return pairwise(bounds)
 
 
+def _order(key: Int64s, event_ns: Int64s) -> NDArray[np.intp]:
+    """Rows by key, then event time, then arrival. Mostly those of a key came in the order of their times."""
+    narrow = key.astype(np.uint16) if int(key.max()) <= _UINT16_MAX else key  # numpy sorts 16 bits by radix
+    order = np.argsort(narrow, kind="stable")
+    key_in_order, time_in_order = key[order], event_ns[order]
+    is_unordered = (key_in_order[1:] == key_in_order[:-1]) & (time_in_order[1:] < time_in_order[:-1])
+    return np.lexsort((event_ns, key)) if is_unordered.any() else order
+
+
 def _table(
-    rows: ArchiveRows, channel: NDArray[np.intp], known: Sequence[ChannelContext | None], which: NDArray[np.intp]
+    rows: ArchiveRows,
+    gateways: tuple[NDArray[np.int64], list[str]],
+    channel: NDArray[np.int64],
+    known: Sequence[ChannelContext | None],
+    which: NDArray[np.intp],
 ) -> pa.Table:
-    present, channel_index = np.unique(channel[which], return_inverse=True)
-    contexts = [known[each] for each in present]
+    """Rows `which`, whose channels are `channel` (in order)."""
+    bounds = list(_runs(channel))
+    contexts = [known[int(channel[first])] for first, _ in bounds]
+    context_index = np.repeat(np.arange(len(bounds)), [end - first for first, end in bounds])
     columns: dict[str, Any] = {
         "channel_id": rows.channel_id[which],
-        **_context_columns(contexts, pa.array(channel_index.astype(np.int32))),
-        "event_time": _milliseconds(rows.event_ns[which]),
-        "event_rest_ns": (rows.event_ns[which] % _NS_PER_MS).astype(np.int32),
+        **_context_columns(contexts, context_index, gateways[0][which], gateways[1]),
+        **_event_columns(rows.event_ns[which]),
         "phenomenon_time": _milliseconds(rows.phenomenon_ns[which]),
         "received_time": _milliseconds(rows.received_ns[which]),
         "value": _finite(rows.value[which]),
-        "quality": pa.array(_LEVELS).take(pa.array(rows.reason[which])),
-        "reason": pa.array(_REASON_NAMES).take(pa.array(rows.reason[which])),
+        **_reason_columns(rows.reason[which]),
         "score_ewma_z": _finite(rows.score_ewma_z[which]),
         "is_late": rows.is_late[which],
         "epoch": rows.epoch.take(pa.array(which)),
         "batch": rows.batch.take(pa.array(which)),
     }
-    of_batch = rows.gateway_id.take(pa.array(which))
-    columns["gateway_id"] = pa.compute.coalesce(of_batch, columns["gateway_id"])
-    return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
+    return pa.table({name: columns[name] for name in TABLE_SCHEMA.names}, schema=TABLE_SCHEMA)
 
 
-def _context_columns(contexts: Sequence[ChannelContext | None], index: pa.Array) -> dict[str, pa.Array]:
-    texts = [(None,) * len(_CONTEXT_COLUMNS) if context is None else _context_texts(context) for context in contexts]
-    return {
-        name: pa.array([text[position] for text in texts], pa.string()).take(index)
-        for position, name in enumerate(_CONTEXT_COLUMNS)
-    }
+def _context_columns(
+    contexts: Sequence[ChannelContext | None],
+    index: NDArray[np.int64],
+    batch_gateway: NDArray[np.int64],
+    batch_gateways: Sequence[str],
+) -> dict[str, pa.Array]:
+    """What the registry says of each row's channel; the gateway is the batch's, if the row came in one."""
+    rows = [(None,) * len(_CONTEXT_COLUMNS) if context is None else _context_texts(context) for context in contexts]
+    columns: dict[str, pa.Array] = {}
+    for position, name in enumerate(_CONTEXT_COLUMNS):
+        codes, texts = split_texts(pa.array([row[position] for row in rows], pa.string()))
+        code = codes[index]
+        if name == "gateway_id":
+            code = np.where(batch_gateway >= 0, batch_gateway + len(texts), code)
+            texts = [*texts, *batch_gateways]
+        columns[name] = build_texts(texts, code)
+    return columns
+
+
+def _event_columns(event_ns: Int64s) -> dict[str, Any]:
+    milliseconds, rest = np.divmod(event_ns, _NS_PER_MS)
+    return {"event_time": pa.array(milliseconds).cast(_MS), "event_rest_ns": rest.astype(np.int32)}
+
+
+def _reason_columns(reason: UInt8s) -> dict[str, pa.Array]:
+    return {"quality": build_texts(_LEVELS, reason), "reason": build_texts(REASON_NAMES, reason)}
 
 
 def _context_texts(context: ChannelContext) -> tuple[str, ...]:
@@ -278,30 +312,3 @@ def _milliseconds(time_ns: Int64s) -> pa.Array:
 
 def _finite(column: Floats) -> pa.Array:
     return pa.array(column, mask=~np.isfinite(column))
-
-
-def _encode_dictionary(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """Of each row the position of its text, -1 where it has none; the texts."""
-    encoded = column.combine_chunks().dictionary_encode()
-    index = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return index.astype(np.int64), encoded.dictionary.to_pylist()
-
-
-def _int64(table: pa.Table, name: str) -> Int64s:
-    column: Int64s = table.column(name).cast(pa.int64()).to_numpy()
-    return column
-
-
-def _floats(table: pa.Table, name: str) -> Floats:
-    """NULL as NaN."""
-    column: Floats = table.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
-    return column
-
-
-def _reason_codes(table: pa.Table) -> UInt8s:
-    index, texts = _encode_dictionary(table.column("reason"))
-    unknown = [text for text in texts if text not in _REASON_CODES]
-    if unknown:
-        raise ValueError(f"reasons that this program does not know: {', '.join(unknown)}")
-    codes: UInt8s = np.array([_REASON_CODES[text] for text in texts], np.uint8)[index]
-    return codes

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contracts.observation import NANOSECONDS_PER_MILLISECOND
 from contracts.quality import Reason
-from contracts.record import Record
+from contracts.record import Int64s, Record, UInt32s
 from contracts.uplink import BatchIdentity
 from stream_processor.value_run import ValueRun
 
+_ScalarT = TypeVar("_ScalarT", bound=np.generic)
 Row = tuple[int, int, float, int, bool]
 """channel_id, phenomenon_ns, value, reason, is_historical."""
 
@@ -21,7 +23,7 @@ class PlainValues(NamedTuple):
     """Runs of a payload, and the channels of each."""
 
     runs: Sequence[ValueRun]
-    channels: Sequence[Sequence[int]]
+    channels: Sequence[UInt32s]
 
     def later_than(self, limit_ms: int) -> tuple[int, int]:
         """How many readings have a later time than this, and the latest time of all."""
@@ -72,21 +74,16 @@ def _of_rows(rows: Sequence[Row], identity: BatchIdentity | None, received_ns: i
 
 def _of_plain(plain: PlainValues, identity: BatchIdentity | None, received_ns: int) -> Record:
     runs = plain.runs
-    values = runs[0].values if len(runs) == 1 else np.concatenate([run.values for run in runs])
-    times_ms = runs[0].times_ms if len(runs) == 1 else np.concatenate([run.times_ms for run in runs])
-    channels = plain.channels[0] if len(runs) == 1 else [each for channels in plain.channels for each in channels]
+    values = _one([run.values for run in runs])
     count = len(values)
-    if len(runs) == 1:
-        is_historical = np.full(count, runs[0].shape.is_historical)
-    else:
-        is_historical = np.repeat([run.shape.is_historical for run in runs], [len(run.keys) for run in runs])
+    is_historical = _one([np.full(len(run.values), run.shape.is_historical) for run in runs])
     reason = np.zeros(count, dtype=np.uint8)  # Reason.OK
     is_finite = np.isfinite(values)
-    if not is_finite.all():
+    if np.count_nonzero(is_finite) != count:
         reason[~is_finite] = Reason.NOT_A_NUMBER
     return Record(
-        channel_id=np.array(channels, dtype=np.uint32),
-        phenomenon_ns=times_ms * NANOSECONDS_PER_MILLISECOND,
+        channel_id=_one(plain.channels),
+        phenomenon_ns=_one([run.times_ms for run in runs]) * NANOSECONDS_PER_MILLISECOND,
         received_ns=np.full(count, received_ns, dtype=np.int64),
         value=values,
         reason=reason,
@@ -96,9 +93,16 @@ def _of_plain(plain: PlainValues, identity: BatchIdentity | None, received_ns: i
     )
 
 
-def _places_of_runs(runs: Sequence[ValueRun]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _one(columns: Sequence[NDArray[_ScalarT]]) -> NDArray[_ScalarT]:
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+
+def _places_of_runs(runs: Sequence[ValueRun]) -> Int64s:
     """For each reading how many metrics that are in no run came before it."""
-    return np.repeat([run.others_before for run in runs], [len(run.keys) for run in runs])
+    stretches = [stretch for run in runs for stretch in run.stretches]
+    return np.repeat(
+        np.array([each.others_before for each in stretches], dtype=np.int64), [each.readings for each in stretches]
+    )
 
 
 def _joined(first: Record, second: Record, order: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Record:

@@ -24,6 +24,7 @@ from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.observation import NANOSECONDS_PER_MILLISECOND, NANOSECONDS_PER_SECOND
 from contracts.quality import Level, Reason, level_of, reason_of_sparkplug
 from contracts.ranges import BATCH_MAX, RangeSet
+from contracts.record import UInt32s
 from contracts.sparkplug.datatype import INTEGER_TYPES, REAL_TYPES, DataType, from_wire
 from contracts.sparkplug.payload import (
     MAX_ELEMENTS,
@@ -36,12 +37,15 @@ from contracts.sparkplug.payload import (
 )
 from contracts.sparkplug.topic import MessageType, StateTopic, Topic, parse_topic
 from contracts.uplink import BatchIdentity
+from stream_processor.alias_table import AliasTable
+from stream_processor.batch_identity import read_batch_identity
 from stream_processor.batch_record import PlainValues, Row, build_record
 from stream_processor.effects import BatchReceived, CommandDue, Effect
 from stream_processor.fleet_index import UNKNOWN_GATEWAY, FleetIndex, Unresolved
 from stream_processor.pipeline.quality_control import CLOCK_TOLERANCE_NS
+from stream_processor.ranges_payload import encode_ranges_payload
 from stream_processor.sequence_window import SEQ_MODULUS, SequenceWindow
-from stream_processor.value_run import Shape, ValueRun, split_payload
+from stream_processor.value_run import ValueRun, split_payload
 
 REBIRTH: Final = "Node Control/Rebirth"
 BD_SEQ: Final = "bdSeq"
@@ -102,8 +106,8 @@ class EdgeNode:
     names: dict[str, BornMetric] = field(default_factory=dict)
     datatypes: dict[int, DataType] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
-    lanes: dict[Shape, dict[bytes, int]] = field(default_factory=dict)
-    """Channels by the octets with which a plain metric begins (`value_run`), for the shapes that were seen."""
+    lanes: dict[DataType, AliasTable] = field(default_factory=dict)
+    """Channels by alias, for the data types of the plain values that were seen."""
     future_readings_total: int = 0
     clock_reported_ns: int | None = None
     rebirth_asked_ns: int | None = None
@@ -117,16 +121,19 @@ class EdgeNode:
         self.lanes.clear()
         self.devices.clear()
 
-    def channels_of(self, run: ValueRun) -> list[int]:
+    def channels_of(self, run: ValueRun) -> UInt32s:
         """The channels of plain metrics. Raises KeyError if one is none of ours, or its birth named another type."""
-        lanes = self.lanes.get(run.shape)
-        if lanes is None:
-            lanes = self.lanes[run.shape] = {
-                run.shape.key(alias): born.channel
-                for alias, born in self.aliases.items()
-                if born.datatype is run.shape.datatype and not isinstance(born.channel, Unresolved)
-            }
-        return [lanes[key] for key in run.keys]
+        datatype = run.shape.datatype
+        lane = self.lanes.get(datatype)
+        if lane is None:
+            lane = self.lanes[datatype] = AliasTable(
+                {
+                    alias: born.channel
+                    for alias, born in self.aliases.items()
+                    if born.datatype is datatype and not isinstance(born.channel, Unresolved)
+                }
+            )
+        return lane.look_up(run.aliases)
 
     def go_offline(self, now_ns: int) -> None:
         """The edge node and each of its devices."""
@@ -365,7 +372,7 @@ class HostSession:
             return None
         try:
             channels = [edge_node.channels_of(run) for run in split.runs]
-            rest = decode_payload(split.rest, edge_node.datatypes)
+            rest = read_batch_identity(split.rest) or decode_payload(split.rest, edge_node.datatypes)
         except (KeyError, PayloadError):
             return None
         if rest.seq is None or rest.seq >= SEQ_MODULUS or not edge_node.window.is_next(rest.seq):
@@ -457,8 +464,13 @@ class Addressee(Protocol):
 
 def command(to: Addressee, metrics: list[Metric], now_ns: int) -> CommandDue:
     """An NCMD to an edge node."""
-    topic = Topic(MessageType.NCMD, to.district_id, to.gateway_id)
-    return CommandDue(str(topic), encode_payload(Payload(timestamp_ms=_ms(now_ns), metrics=metrics)))
+    payload = encode_payload(Payload(timestamp_ms=_ms(now_ns), metrics=metrics))
+    return CommandDue(_command_topic(to.district_id, to.gateway_id), payload)
+
+
+@lru_cache(maxsize=8_192)
+def _command_topic(district_id: str, gateway_id: str) -> str:
+    return str(Topic(MessageType.NCMD, district_id, gateway_id))
 
 
 def acknowledgement(to: Addressee, epoch: int, ranges: RangeSet, now_ns: int) -> CommandDue:
@@ -474,16 +486,8 @@ def resend_request(to: Addressee, epoch: int, ranges: RangeSet, now_ns: int) -> 
 def _ranges_command(
     to: Addressee, epoch_name: str, ranges_name: str, epoch: int, ranges: RangeSet, now_ns: int
 ) -> CommandDue:
-    time_ms = _ms(now_ns)
-    flat = ranges.flatten()
-    return command(
-        to,
-        [
-            Metric(name=epoch_name, timestamp_ms=time_ms, datatype=DataType.UINT64, value=epoch),
-            Metric(name=ranges_name, timestamp_ms=time_ms, datatype=DataType.UINT64_ARRAY, value=flat),
-        ],
-        now_ns,
-    )
+    payload = encode_ranges_payload(_ms(now_ns), epoch_name, epoch, ranges_name, ranges.flatten())
+    return CommandDue(_command_topic(to.district_id, to.gateway_id), payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from contracts.influx_schema import BAD_VALUE, QUALITY, SCORE_EWMA_Z, VALUE, series_tags
+from contracts.influx_schema import BAD_VALUE, QUALITY, SCORE_EWMA_Z, SCORE_WRITTEN_FROM, VALUE, series_tags
 from contracts.record import Bools, Floats, Int64s, Record, UInt8s
 from stream_processor.detectors.contract import Rows
 from stream_processor.fleet_index import ChannelContext
@@ -45,7 +45,7 @@ class Points:
     """Not finite: there is none."""
     reason: UInt8s
     score_ewma_z: Floats
-    """Not finite: there is none. The score of a reading without value is none."""
+    """Not finite: there is none. That of a reading without value, or within ±`SCORE_WRITTEN_FROM`, is not written."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -172,15 +172,26 @@ class _Texts:
 
 def _join(series: pa.Array, points: Points) -> bytes:
     own = np.arange(len(points), dtype=np.int32)
+    has_value: Bools = np.isfinite(points.value)
+    has_score = has_value & _is_written(points.score_ewma_z)
     columns = [
         _Texts(series.take(pa.array(points.row)), own),
         _format_column(points.value, own),
-        _format_column(points.score_ewma_z, own),
+        _format_some(points.score_ewma_z, has_score),
         _format_column(points.time_ns, own),
     ]
-    pieces = _layout(points, columns)
+    pieces = _layout(points.reason, columns, has_value, has_score)
     body = pa.concat_arrays([_CONSTANTS, *(column.texts for column in columns)]).take(pa.array(pieces.ravel()))
     return bytes(body.buffers()[2].slice(1).to_pybytes())  # without the line feed that the first line begins with
+
+
+def _is_written(score: Floats) -> Bools:
+    return np.isfinite(score) & (np.abs(score) >= SCORE_WRITTEN_FROM)
+
+
+def _format_some(column: Floats, which: Bools) -> _Texts:
+    """Only these numbers as text; what the others point to means nothing."""
+    return _Texts(pa.array(column[which]).cast(pa.string()), np.maximum(np.cumsum(which, dtype=np.int32) - 1, 0))
 
 
 def _format_column(column: Floats | Int64s, own: NDArray[np.int32]) -> _Texts:
@@ -195,7 +206,7 @@ def _format_column(column: Floats | Int64s, own: NDArray[np.int32]) -> _Texts:
     return _Texts(pa.array(distinct).cast(pa.string()), encoded.indices.to_numpy())
 
 
-def _layout(points: Points, columns: list[_Texts]) -> NDArray[np.int32]:
+def _layout(reason: UInt8s, columns: list[_Texts], has_value: Bools, has_score: Bools) -> NDArray[np.int32]:
     """Which text of the pool stands at which place of each line.
 
     The pool is: the constants, then the texts of each of `columns` (series, value, score, time).
@@ -203,16 +214,14 @@ def _layout(points: Points, columns: list[_Texts]) -> NDArray[np.int32]:
     series, value, score, time = columns
     value_at = len(_CONSTANTS) + len(series.texts)
     score_at = value_at + len(value.texts)
-    has_value: Bools = np.isfinite(points.value)
-    has_score: Bools = np.isfinite(points.score_ewma_z) & has_value
-    key = np.where(is_bad(points.reason), np.int32(_BAD_VALUE_KEY), np.int32(_VALUE_KEY))
-    pieces = np.empty((len(points), _PIECES_PER_LINE), dtype=np.int32)
+    key = np.where(is_bad(reason), np.int32(_BAD_VALUE_KEY), np.int32(_VALUE_KEY))
+    pieces = np.empty((len(reason), _PIECES_PER_LINE), dtype=np.int32)
     pieces[:, 0] = series.at(len(_CONSTANTS))
     pieces[:, 1] = np.where(has_value, key, np.int32(_NOTHING))
     pieces[:, 2] = np.where(has_value, value.at(value_at), np.int32(_NOTHING))
     pieces[:, 3] = np.where(has_score, np.int32(_SCORE_KEY), np.int32(_NOTHING))
     pieces[:, 4] = np.where(has_score, score.at(score_at), np.int32(_NOTHING))
-    pieces[:, 5] = points.reason + np.where(has_value, np.int32(_QUALITY), np.int32(_QUALITY_ALONE))
+    pieces[:, 5] = reason + np.where(has_value, np.int32(_QUALITY), np.int32(_QUALITY_ALONE))
     pieces[:, 6] = time.at(score_at + len(score.texts))
     return pieces
 

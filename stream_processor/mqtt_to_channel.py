@@ -21,9 +21,11 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import aiomqtt
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from contracts.observation import NANOSECONDS_PER_MILLISECOND
 from contracts.sparkplug.topic import NAMESPACE, StateTopic
@@ -31,6 +33,8 @@ from stream_processor.bounded_channel import BoundedChannel
 from stream_processor.configuration import MqttSettings
 from stream_processor.effects import CommandDue, Effect
 from stream_processor.host_session import HostSession
+from stream_processor.lean_connection import LeanConnection
+from stream_processor.publish_packet import PublishSieve
 
 _log = logging.getLogger("stream_processor.bridge")
 
@@ -51,7 +55,7 @@ class Bridge:
         self._settings = settings
         self._session = session
         self._channel = channel
-        self._client: aiomqtt.Client | None = None
+        self._connection: LeanConnection | None = None
         self._state_topic = str(StateTopic(settings.host_id))
         self.is_connected = False
 
@@ -73,20 +77,22 @@ class Bridge:
 
     async def publish(self, commands: Iterable[CommandDue]) -> None:
         """Publishes commands, QoS 0. Without a connection they are dropped: agents ask and send again."""
-        client = self._client
-        if client is None or not self.is_connected:
+        connection = self._connection
+        due = [(command.topic, command.payload) for command in commands]
+        if connection is None or not due:
             return
         try:
-            for command in commands:
-                await client.publish(command.topic, command.payload, qos=0)
-        except aiomqtt.MqttError as error:
-            _log.warning("publish_failed error=%s", error)
+            await connection.publish(due)
+        except aiomqtt.MqttError as error:  # whether the connection is lost, `_until_lost` says
+            _log.warning("publish_failed commands=%d error=%s", len(due), error)
 
     async def _serve(self) -> None:
         settings = self._settings
         birth_ms = time.time_ns() // NANOSECONDS_PER_MILLISECOND
-        outbox: asyncio.Queue[_Publication] = asyncio.Queue()
+        is_mqtt5 = settings.protocol == "5"
+        outbox = _Outbox()
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        take = _guarded(partial(self._take_message, birth_ms, outbox), failed)
         # One session a host id: a second processor with the same host id takes the connection over, which is seen.
         async with aiomqtt.Client(
             settings.host,
@@ -100,24 +106,25 @@ class Bridge:
             keepalive=settings.keepalive_s,
             tls_params=_tls(settings),
             will=aiomqtt.Will(self._state_topic, _state(is_online=False, time_ms=birth_ms), qos=1, retain=True),
-            queue_type=_direct_inbox(lambda message: self._take_message(message, birth_ms, outbox), failed),
+            queue_type=_direct_inbox(take),
             timeout=5.0,
         ) as client:
-            self._client = client
+            sieve = PublishSieve(take, has_properties=is_mqtt5)
+            self._connection = LeanConnection(client, sieve, has_properties=is_mqtt5)
             await self._subscribe(client)
             try:
                 await client.publish(self._state_topic, _state(is_online=True, time_ms=birth_ms), qos=1, retain=True)
                 self.is_connected = True
                 _log.info("broker_connected host=%s port=%d host_id=%s", settings.host, settings.port, settings.host_id)
                 await _first_to_end(
-                    _until_lost(client), _raise_from(failed), _send(client, outbox), self._keep_time(outbox)
+                    _until_lost(client), _raise_from(failed), self._send(client, outbox), self._keep_time(outbox)
                 )
             finally:
                 await self._publish_death(client)
 
     async def _subscribe(self, client: aiomqtt.Client) -> None:
         groups = [f"{NAMESPACE}/{district_id}/#" for district_id in self._settings.districts] or [f"{NAMESPACE}/#"]
-        codes = await client.subscribe([(topic, 1) for topic in (self._state_topic, *groups)])
+        codes = await client.subscribe(_subscriptions(self._state_topic, groups, self._settings.protocol))
         refused = [code for code in codes if (code if isinstance(code, int) else code.value) >= SUBACK_REFUSED]
         if refused:
             raise aiomqtt.MqttError(f"the broker refuses our subscription ({refused[0]}): see its access control list")
@@ -130,61 +137,86 @@ class Bridge:
         except aiomqtt.MqttError:
             _log.info("death_left_to_the_will")  # the connection is gone already
 
-    async def _keep_time(self, outbox: asyncio.Queue[_Publication]) -> None:
+    async def _send(self, client: aiomqtt.Client, outbox: _Outbox) -> None:
+        while True:
+            due = [await outbox.get()]
+            while not outbox.empty():
+                due.append(outbox.get_nowait())
+            await self.publish(each for each in due if isinstance(each, CommandDue))
+            for state in (each for each in due if isinstance(each, str)):
+                try:
+                    await client.publish(self._state_topic, state, qos=1, retain=True)
+                except aiomqtt.MqttError as error:  # whether the connection is lost, `_until_lost` says
+                    _log.warning("publish_failed topic=%s error=%s", self._state_topic, error)
+
+    async def _keep_time(self, outbox: _Outbox) -> None:
         while True:
             await asyncio.sleep(TICK_S)
             self._take(self._session.tick(time.time_ns()), outbox)
 
-    def _take_message(self, message: aiomqtt.Message, birth_ms: int, outbox: asyncio.Queue[_Publication]) -> None:
-        topic = message.topic.value
+    def _take_message(self, birth_ms: int, outbox: _Outbox, topic: str, payload: bytes) -> None:
         if topic == self._state_topic:
-            if not _says_online(message.payload):
+            if not _says_online(payload):
                 # Whoever says that we are offline is wrong: an old will, or a host that took over our name.
-                outbox.put_nowait(_Publication(topic, _state(is_online=True, time_ms=birth_ms), qos=1, retain=True))
+                outbox.put_nowait(_state(is_online=True, time_ms=birth_ms))
             return
-        self._take(self._session.step(topic, message.payload, time.time_ns()), outbox)
+        self._take(self._session.step(topic, payload, time.time_ns()), outbox)
 
-    def _take(self, effects: Iterable[Effect], outbox: asyncio.Queue[_Publication]) -> None:
+    def _take(self, effects: Iterable[Effect], outbox: _Outbox) -> None:
         """What was received goes on in the order of the session."""
         for effect in effects:
             if isinstance(effect, CommandDue):
-                outbox.put_nowait(_Publication(effect.topic, effect.payload))
+                outbox.put_nowait(effect)
             else:
                 self._channel.put(effect)
 
     def _lose(self) -> None:
         self.is_connected = False
-        self._client = None
+        self._connection = None
         for effect in self._session.lose_connection(time.time_ns()):
             self._channel.put(effect)
 
 
-class _Publication(NamedTuple):
-    """A message that we owe the broker."""
-
-    topic: str
-    payload: str | bytes
-    qos: int = 0
-    retain: bool = False
+_Outbox = asyncio.Queue[CommandDue | str]
+"""What we owe the broker: commands, and our STATE (a text)."""
+_Take = Callable[[str, bytes], None]
+"""Is given a topic and a payload."""
 
 
-def _direct_inbox(
-    take: Callable[[aiomqtt.Message], None], failed: asyncio.Future[None]
-) -> type[asyncio.Queue[aiomqtt.Message]]:
-    """A queue for aiomqtt that hands each message on at once: its own way costs a task a message, half of the price.
+def _guarded(take: _Take, failed: asyncio.Future[None]) -> _Take:
+    """An error of `take` goes to `failed`, since aiomqtt would take it for a lost connection."""
 
-    Nothing ever waits in it. An error of `take` goes to `failed`, since aiomqtt would take it for a lost connection.
+    def guarded(topic: str, payload: bytes) -> None:
+        try:
+            take(topic, payload)
+        except Exception as error:  # noqa: BLE001  # a defect of ours: it ends the process, with its trace
+            if not failed.done():
+                failed.set_exception(error)
+
+    return guarded
+
+
+def _direct_inbox(take: _Take) -> type[asyncio.Queue[aiomqtt.Message]]:
+    """A queue for aiomqtt that hands on at once what it is given: all that the sieve leaves, so that order is kept.
+
+    Nothing ever waits in it.
     """
 
     class DirectInbox(asyncio.Queue[aiomqtt.Message]):
         def put_nowait(self, item: aiomqtt.Message) -> None:
-            try:
-                take(item)
-            except Exception as error:  # noqa: BLE001  # a defect of ours: it ends the process, with its trace
-                if not failed.done():
-                    failed.set_exception(error)
+            take(item.topic.value, item.payload)
 
     return DirectInbox
+
+
+def _subscriptions(
+    state_topic: str, groups: Iterable[str], protocol: str
+) -> list[tuple[str, int]] | list[tuple[str, SubscribeOptions]]:
+    """Topic filters with QoS 1. By MQTT 5 the broker does not send us our own commands back (No Local)."""
+    if protocol != "5":
+        return [(topic, 1) for topic in (state_topic, *groups)]
+    others = SubscribeOptions(qos=1, noLocal=True)
+    return [(state_topic, SubscribeOptions(qos=1)), *((topic, others) for topic in groups)]
 
 
 async def _until_lost(client: aiomqtt.Client) -> None:
@@ -195,15 +227,6 @@ async def _until_lost(client: aiomqtt.Client) -> None:
 
 async def _raise_from(failed: asyncio.Future[None]) -> None:
     await failed
-
-
-async def _send(client: aiomqtt.Client, outbox: asyncio.Queue[_Publication]) -> None:
-    while True:
-        due = await outbox.get()
-        try:
-            await client.publish(due.topic, due.payload, qos=due.qos, retain=due.retain)
-        except aiomqtt.MqttError as error:  # whether the connection is lost, `_until_lost` says
-            _log.warning("publish_failed topic=%s error=%s", due.topic, error)
 
 
 def _says_online(payload: bytes) -> bool:

@@ -1,30 +1,26 @@
 """Runs of plain values in a data payload, read by column straight from the bytes. Pure.
 
-A gateway's readings are hundreds of metrics of one shape: alias, timestamp, perhaps data type and is_historical, and a
-Double or a Float. To decode each into an object of its own costs five microseconds; here a regular expression that
-admits exactly that shape, field after field in ascending order as protobuf writes them, finds a run of them, and numpy
-reads its columns. What has another shape (a name, properties, metadata, null, a value in another field, a wrong length)
-is no part of a run and goes through `contracts.sparkplug.payload`, which has the last word on everything.
+A gateway's readings are hundreds of metrics of one shape. To decode each into an object of its own costs five
+microseconds; by column (`plain_metric`) it is a fraction of one. What has another shape (a name, properties, metadata,
+null, a value in another field, a wrong length) is no part of a run and goes through `contracts.sparkplug.payload`,
+which has the last word on everything.
 
     payload  timestamp 0x08 · metric 0x12 (repeated) · seq 0x18 · uuid 0x22 · body 0x2a
-    metric   alias 0x10 · timestamp 0x18 · datatype 0x20 · is_historical 0x28 · float 0x65 · double 0x69
 
-Times are six octets of varint: 1971 to 2109. Source: Sparkplug 3.0, section 6.4;
-https://protobuf.dev/programming-guides/encoding/
+Source: Sparkplug 3.0, section 6.4; https://protobuf.dev/programming-guides/encoding/
 """
 
 from __future__ import annotations
 
-import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from contracts.record import Floats, Int64s
-from contracts.sparkplug.datatype import DataType
+from stream_processor.plain_metric import PATTERNS, Pattern, Shape, read_columns
 
-_TIME_OCTETS: Final = 6
 _VARINT_OCTETS_MAX: Final = 10
 _METRIC: Final = 0x12
 _SPANS_JUDGED: Final = 2
@@ -33,37 +29,22 @@ _SPAN_OCTETS_MIN: Final = 100
 _TIMESTAMP, _SEQ, _UUID, _BODY = 0x08, 0x18, 0x22, 0x2A
 
 
-class Shape(NamedTuple):
-    """What the metrics of a run have in common."""
+class Stretch(NamedTuple):
+    """Metrics of a run that nothing stands between."""
 
-    datatype: DataType
-    """Of the value's field; the birth must have named the same."""
-    is_typed: bool
-    """Each metric repeats its data type."""
-    is_historical: bool
-
-    @property
-    def octets_after_alias(self) -> int:
-        """Of a metric, behind its alias."""
-        value = 9 if self.datatype is DataType.DOUBLE else 5
-        return 1 + _TIME_OCTETS + 2 * self.is_typed + 2 * self.is_historical + value
-
-    def key(self, alias: int) -> bytes:
-        """The octets with which a metric of this alias begins, after its tag: a wrong length has no such key."""
-        octets = _varint(alias)
-        return bytes([1 + len(octets) + self.octets_after_alias, 0x10]) + octets
+    others_before: int
+    """How many metrics of `SplitPayload.rest` came before it."""
+    readings: int
 
 
 class ValueRun(NamedTuple):
-    """Consecutive plain metrics."""
+    """Plain metrics of one shape, with no plain ones of another shape between them."""
 
     shape: Shape
-    keys: list[bytes]
-    """`Shape.key` of each one's alias, if its length is right."""
+    aliases: Int64s
     times_ms: Int64s
     values: Floats
-    others_before: int
-    """How many metrics of `SplitPayload.rest` came before it."""
+    stretches: Sequence[Stretch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +56,11 @@ class SplitPayload:
     """A payload of all that is in no run."""
 
     def __len__(self) -> int:
-        return sum(len(run.keys) for run in self.runs)
+        return sum(len(run.values) for run in self.runs)
 
 
 def split_payload(payload: bytes) -> SplitPayload | None:
-    """Finds the runs; None if they are not worth it, or if the payload is not of the fields above from end to end.
-
-    That each metric's length is right is for the caller to see, who knows the aliases: `ValueRun.keys`.
-    """
+    """Finds the runs; None if they are not worth it, or if the payload is not of the fields above from end to end."""
     spans: list[_Span] = []
     rest: list[bytes] = []
     position = others = 0
@@ -101,62 +79,25 @@ def split_payload(payload: bytes) -> SplitPayload | None:
             return None
         rest.append(payload[position:end])
         position = end
-    return SplitPayload([_read_span(payload, span) for span in spans], b"".join(rest)) if spans else None
-
-
-class _Pattern(NamedTuple):
-    shape: Shape
-    run: re.Pattern[bytes]
-    """All of a run at once, without going back."""
-    metric: re.Pattern[bytes]
-    """One of it: its key, and its time and value with what is between."""
-    row: np.dtype[np.void]
-    """Of the second group."""
-
-
-def _pattern(shape: Shape) -> _Pattern:
-    is_double = shape.datatype is DataType.DOUBLE
-    between = b""
-    if shape.is_typed:
-        between += b"\\x20" + b"\\x%02x" % shape.datatype
-    if shape.is_historical:
-        between += b"\\x28\\x01"
-    between += b"\\x69" if is_double else b"\\x65"
-    key = rb"[\x00-\x7f]\x10[\x80-\xff]{0,4}[\x00-\x7f]"
-    row = rb"[\x80-\xff]{5}[\x00-\x7f]" + between + (b".{8}" if is_double else b".{4}")
-    gap = 2 * shape.is_typed + 2 * shape.is_historical + 1
-    return _Pattern(
-        shape,
-        re.compile(rb"(?:\x12" + key + rb"\x18" + row + b")++", re.DOTALL),
-        re.compile(rb"\x12(" + key + rb")\x18(" + row + b")", re.DOTALL),
-        np.dtype([("time", np.uint8, _TIME_OCTETS), ("gap", np.uint8, gap), ("value", "<f8" if is_double else "<f4")]),
-    )
-
-
-_PATTERNS: Final = tuple(
-    _pattern(Shape(datatype, is_typed, is_historical))
-    for datatype in (DataType.DOUBLE, DataType.FLOAT)
-    for is_typed in (False, True)
-    for is_historical in (False, True)
-)
-_SHIFTS: Final = np.array([1 << (7 * place) for place in range(_TIME_OCTETS)], dtype=np.int64)
+    runs = _read_runs(payload, spans)
+    return SplitPayload(runs, b"".join(rest)) if runs else None
 
 
 class _Span(NamedTuple):
-    """Where a run stands."""
+    """Where a stretch stands."""
 
-    pattern: _Pattern
+    pattern: Pattern
     begin: int
     end: int
     others_before: int
 
 
 def _find_span(payload: bytes, position: int, others_before: int) -> _Span | None:
-    """The run that begins here."""
+    """The stretch that begins here."""
     if payload[position + 2 : position + 3] != b"\x10":
         return None
-    for pattern in _PATTERNS:
-        found = pattern.run.match(payload, position)
+    for pattern in PATTERNS:
+        found = pattern.metrics.match(payload, position)
         if found is not None:
             return _Span(pattern, position, found.end(), others_before)
     return None
@@ -167,12 +108,31 @@ def _are_short(spans: list[_Span]) -> bool:
     return len(spans) >= _SPANS_JUDGED and sum(span.end - span.begin for span in spans) < _SPAN_OCTETS_MIN * len(spans)
 
 
-def _read_span(payload: bytes, span: _Span) -> ValueRun:
-    pattern = span.pattern
-    keys, rows = zip(*pattern.metric.findall(payload, span.begin, span.end), strict=True)
-    columns = np.frombuffer(b"".join(rows), dtype=pattern.row)
-    times_ms = (columns["time"] & 0x7F) @ _SHIFTS
-    return ValueRun(pattern.shape, list(keys), times_ms, columns["value"].astype(np.float64), span.others_before)
+def _read_runs(payload: bytes, spans: Sequence[_Span]) -> list[ValueRun] | None:
+    """None if the length of a metric is wrong."""
+    runs = []
+    for shape, group in groupby(spans, lambda span: span.pattern.shape):
+        run = _read_run(payload, shape, list(group))
+        if run is None:
+            return None
+        runs.append(run)
+    return runs
+
+
+def _read_run(payload: bytes, shape: Shape, spans: Sequence[_Span]) -> ValueRun | None:
+    octets = [payload[span.begin : span.end] for span in spans]
+    columns = read_columns(shape, b"".join(octets))
+    if columns is None:
+        return None
+    places = [0]
+    end = 0
+    for each in octets:
+        end += len(each)
+        places.append(bisect_left(columns.starts, end))
+    stretches = [
+        Stretch(span.others_before, last - first) for span, (first, last) in zip(spans, pairwise(places), strict=True)
+    ]
+    return ValueRun(shape, columns.aliases, columns.times_ms, columns.values, stretches)
 
 
 def _skip_field(payload: bytes, position: int) -> int | None:
@@ -197,12 +157,3 @@ def _read_varint(payload: bytes, position: int) -> tuple[int, int] | None:
         if octet < 0x80:  # the varint's last octet
             return number, position + place + 1
     return None
-
-
-def _varint(number: int) -> bytes:
-    octets = bytearray()
-    while number > 0x7F:
-        octets.append(number & 0x7F | 0x80)
-        number >>= 7
-    octets.append(number)
-    return bytes(octets)

@@ -49,6 +49,14 @@ def _server(name: str) -> str | None:
     return why_not(name, may_make=False)
 
 
+def _influxdb_1() -> str | None:
+    from deploy.stack.build_influxdb_1 import influxdb_1_entry  # only where a collected test needs it
+
+    if influxdb_1_entry().is_dir():
+        return None
+    return "InfluxDB 1.8 is not in the cache of this machine (python -m deploy.stack.build_influxdb_1 builds it)"
+
+
 NEEDS: Final[Mapping[str, Callable[[], str | None]]] = {
     "needs_mosquitto": _mosquitto,
     "needs_chromium": _chromium,
@@ -56,7 +64,7 @@ NEEDS: Final[Mapping[str, Callable[[], str | None]]] = {
 }
 OPTIONAL_SERVERS: Final[Mapping[str, Callable[[], str | None]]] = {
     f"needs_{name}": partial(_server, name) for name in ("influxdb", "kafka", "postgresql")
-}
+} | {"needs_influxdb_1": _influxdb_1}
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ def close_influxdb(seconds: float) -> Callable[[RunningEngine], None]:
     """503 to every request."""
 
     def do(engine: RunningEngine) -> None:
+        assert engine.gate is not None
         engine.gate.is_closed = True
         time.sleep(seconds)
         engine.gate.is_closed = False

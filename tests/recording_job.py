@@ -1,6 +1,7 @@
 """A job for tests of the Faust shell, run as a process: it prints what it takes, and does what it is told.
 
-A message `raise` fails, `hang` blocks the event loop, `slow` takes a second, `wait` waits with a reason.
+A message `raise` fails, `leak` is cancelled from within, `fail-late` fails after three seconds, `hang` blocks the event
+loop, `slow` takes a second, `wait` waits with a reason.
 `--lying-commits`: Faust believes that offsets are committed, and the broker never hears of it.
 """
 
@@ -42,6 +43,11 @@ class RecordingHandler:
 
     async def _obey(self, value: bytes) -> None:
         if value == b"raise":
+            raise ZeroDivisionError("as told")
+        if value == b"leak":
+            raise asyncio.CancelledError
+        if value == b"fail-late":
+            await asyncio.sleep(3.0)
             raise ZeroDivisionError("as told")
         if value == b"hang":
             time.sleep(3_600.0)  # noqa: ASYNC251  # a stuck loop is what is wanted

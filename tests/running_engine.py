@@ -1,7 +1,7 @@
 """The distributed engine on real servers, for a test or a benchmark: every process by name, to be killed and started.
 
-Mosquitto, Kafka, InfluxDB (behind a gate that can answer 503), registry, alarm service, bridge, score, store, archive
-and read process, on ports of their own, with all files in one folder.
+Mosquitto, Kafka, InfluxDB (if wanted behind a gate that can answer 503), registry, alarm service, bridge, score, store,
+archive and read process, on ports of their own, with all files in one folder.
 """
 
 from __future__ import annotations
@@ -109,14 +109,14 @@ class Gate:
 class RunningEngine:
     """All processes. `start`, `kill` (-9) and `stop` (SIGTERM) by name; a second worker is `score-2`, `store-2`."""
 
-    def __init__(self, folder: Path, partitions: int) -> None:
+    def __init__(self, folder: Path, partitions: int, *, has_gate: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.partitions = partitions
         self.kafka = RunningKafka(folder / "kafka", partitions)
         (folder / "influxdb").mkdir()
         self.influxdb = RunningInfluxdb(folder / "influxdb")
-        self.gate = Gate(self.influxdb.port)
+        self.gate = Gate(self.influxdb.port) if has_gate else None
         self.ports = {name: free_port() for name in ("mqtt", "registry", "alarms", "read")}
         self.token = secrets.token_urlsafe(32)
         self.token_file = folder / "token"
@@ -203,7 +203,8 @@ class RunningEngine:
             self.kafka.kill()
         with contextlib.suppress(Exception):
             self.influxdb.kill()
-        self.gate.close()
+        if self.gate is not None:
+            self.gate.close()
 
     def _command(self, name: str) -> list[str]:
         program = name.partition("-")[0]
@@ -229,8 +230,9 @@ class RunningEngine:
         principal = f'[[principal]]\nname = "test"\nrole = "%s"\ntoken_sha256 = "{hash_token(self.token)}"\n'
         kafka = f'[kafka]\nservers = ["{self.kafka.address}"]\npartitions = {self.partitions}\n'
         registry = f'[registry]\nurl = "http://127.0.0.1:{self.ports["registry"]}"\ntoken_file = "token"\n'
+        influxdb_port = self.influxdb.port if self.gate is None else self.gate.port
         influxdb = (
-            f'[influxdb]\nurl = "http://127.0.0.1:{self.gate.port}"\norg = "{ORG}"\n'
+            f'[influxdb]\nurl = "http://127.0.0.1:{influxdb_port}"\norg = "{ORG}"\n'
             f'token_file = "{self.influxdb.token_file}"\n'
         )
         http = {name: f"[http]\nport = {port}\n" for name, port in self.ports.items()}
@@ -259,9 +261,9 @@ class RunningEngine:
 
 
 @contextlib.contextmanager
-def running_engine(folder: Path, partitions: int = 4) -> Iterator[RunningEngine]:
-    """The servers; `import_fleet` and `start_platform` come next."""
-    engine = RunningEngine(folder, partitions)
+def running_engine(folder: Path, partitions: int = 4, *, has_gate: bool = True) -> Iterator[RunningEngine]:
+    """The servers; `import_fleet` and `start_platform` come next. Without the gate InfluxDB costs no Python."""
+    engine = RunningEngine(folder, partitions, has_gate=has_gate)
     try:
         engine.start_servers()
         yield engine

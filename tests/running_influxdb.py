@@ -16,7 +16,10 @@ from pathlib import Path
 from influxdb_client.client.influxdb_client import InfluxDBClient
 
 from contracts.influx_schema import READINGS
+from deploy.layout import RunDirectory
+from deploy.stack import recipe
 from deploy.stack.find_servers import find_servers
+from deploy.stack.recipe import Executables, Facts
 
 ORG = "city"
 TOKEN = "token-of-this-test"
@@ -47,15 +50,14 @@ class RunningInfluxdb:
         self.url = f"http://127.0.0.1:{self.port}"
         self.token_file = folder / "token"
         self.token_file.write_text(f"{TOKEN}\n")
-        self._executable = find_servers(["influxdb"], print, may_make=False).influxd
+        found = Executables(influxd=find_servers(["influxdb"], print, may_make=False).influxd)
+        facts = Facts(True, "", is_postgresql_initialised=True, as_postgresql_user=())
+        (self._server,) = recipe.plan_servers(RunDirectory(str(folder)), {"influxdb": self.port}, found, facts)
 
     def start(self) -> None:
+        (self.folder / "data/influxdb").mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
-            [
-                self._executable,
-                *("--bolt-path", self.folder / "influxd.bolt", "--engine-path", self.folder / "engine"),
-                *("--http-bind-address", f"127.0.0.1:{self.port}", "--reporting-disabled", "--log-level", "error"),
-            ],
+            self._server.argv,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -57,16 +57,17 @@ def _build(go: str, folder: Path, say: Callable[[str], None]) -> None:
     if toolchain := _rust_toolchain():
         environment["RUSTUP_TOOLCHAIN"] = toolchain
     helper = folder / "pkg-config"
-    _go(go, ("-o", str(helper), HELPER), environment, source, log)
+    go_build(go, ("-o", str(helper), HELPER), environment, source, log)
     flags = f"-s -w -X main.version=v{INFLUXDB_VERSION}"
     options = ("-tags", TAGS, "-ldflags", flags, "-o", str(folder / "influxd"))
-    _go(go, (*options, PROGRAM), {**environment, "PKG_CONFIG": str(helper)}, source, log)
+    go_build(go, (*options, PROGRAM), {**environment, "PKG_CONFIG": str(helper)}, source, log)
     shutil.rmtree(source)
     helper.unlink()
     say(f"InfluxDB {INFLUXDB_VERSION} is built, {time.monotonic() - began_s:.0f} s")
 
 
-def _go(go: str, arguments: tuple[str, ...], environment: Mapping[str, str], source: Path, log: Path) -> None:
+def go_build(go: str, arguments: tuple[str, ...], environment: Mapping[str, str], source: Path, log: Path) -> None:
+    """`go build` in a folder, its output added to `log`. Raises BuildError."""
     with log.open("ab") as output:
         done = subprocess.run(
             (go, "build", *arguments),

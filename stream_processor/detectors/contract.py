@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.record import Bools, Floats, Int64s
+from stream_processor.packed_rows import Rows
 
-Rows = NDArray[np.intp]
+__all__ = ["Detector", "Round", "Rows", "split_rounds"]
+
+_SHORT: Final = 1 << 16
+"""Numbers below it are sorted as 16 bits: numpy sorts those by radix, eight times as fast as longer ones."""
 
 
 class Detector(Protocol):
@@ -67,7 +71,7 @@ def split_rounds(rows: Rows, is_history: Bools) -> Iterator[Round]:
     """
     if len(rows) == 0:
         return
-    order = np.argsort(rows, kind="stable")
+    order = _stable_order(rows)
     ordered = rows[order]
     is_first = np.empty(len(rows), dtype=np.bool_)
     is_first[0] = True
@@ -76,9 +80,14 @@ def split_rounds(rows: Rows, is_history: Bools) -> Iterator[Round]:
     live_before: Int64s = np.cumsum(is_live) - is_live
     starts = np.flatnonzero(is_first)
     number = live_before - np.repeat(live_before[starts], np.diff(np.append(starts, len(rows))))
-    by_round = np.argsort(number, kind="stable")
+    by_round = _stable_order(number)
     edges = np.flatnonzero(np.diff(number[by_round])) + 1
     for chunk in np.split(by_round, edges):
         positions = order[chunk]
         live = is_live[chunk]
         yield Round(positions[live], positions[~live])
+
+
+def _stable_order(numbers: Int64s | Rows) -> Rows:
+    """As argsort; equal numbers keep their order. No number is negative."""
+    return np.argsort(numbers.astype(np.uint16) if int(numbers.max()) < _SHORT else numbers, kind="stable")

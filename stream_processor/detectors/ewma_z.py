@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 
 from contracts.record import Floats
-from stream_processor.detectors.contract import Rows
+from stream_processor.packed_rows import Rows, gather, scatter
 
 ALPHA: Final = 0.02
 """Weight of a new reading: a memory of about 50 readings."""
@@ -50,7 +50,7 @@ class EwmaZ:
 
     def score(self, rows: Rows, values: Floats, resolutions: Floats) -> Floats:
         """Distance from the mean; NaN in warm-up. See `Detector`."""
-        mean, variance, count = self._state[rows].T
+        mean, variance, count = gather(self._state, rows).T
         scores: Floats = (values - mean) / np.sqrt(variance + resolutions * resolutions)
         scores[count < WARM_UP_READINGS] = np.nan
         return scores
@@ -61,7 +61,7 @@ class EwmaZ:
 
     def score_and_learn(self, rows: Rows, values: Floats, resolutions: Floats) -> Floats:
         """Scores against what was learnt before, then learns. See `Detector`."""
-        state = self._state[rows]
+        state = gather(self._state, rows)
         mean, variance, count = state.T
         deviation = values - mean
         sigma = np.sqrt(variance + resolutions * resolutions)
@@ -79,7 +79,7 @@ class EwmaZ:
         mean += pull
         variance += pull * deviation
         variance *= 1.0 - weight
-        self._state[rows] = state
+        scatter(self._state, rows, state)
         return scores
 
     def snapshot(self) -> bytes:

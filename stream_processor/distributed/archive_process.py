@@ -57,6 +57,8 @@ class ArchiveJobSettings(JobSettings):
     group: KafkaName = "archive"
     gather_interval_s: float = Field(default=1.0, ge=0.0, le=60.0)
     gather_messages: int = Field(default=1_000, ge=1, le=10_000)
+    fetch_min_bytes: int = Field(default=4 * 1024 * 1024, ge=1)
+    fetch_wait_s: float = Field(default=1.0, ge=0.0, le=60.0)
 
 
 class ProcessSettings(Settings):

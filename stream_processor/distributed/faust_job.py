@@ -3,12 +3,12 @@
 Faust gives what it is good at: the consumer group, rebalances, fetching, committing. What follows holds beside it,
 because faust-streaming 0.15.3 was seen to do otherwise (tests/integration/test_faust_job.py):
 
-- One agent, concurrency 1, one message after another: offsets are acknowledged in order, without a hole. Faust commits
-  beyond a hole of one message (`Consumer._new_offset`), which is how concurrency loses one at a crash.
-- Nothing leaves the agent. It hands events to an intake and acknowledges none; `_pump` does, after `take`. An error of
-  the handler ends the process.
-- Faust acknowledges messages that it skips itself (fetched before a rebalance, `Stream.__aiter__`); `_DurableConsumer`
-  counts only what the handler has made durable.
+- One agent, concurrency 1, one run after another: offsets become durable in order, without a hole. Faust commits beyond
+  a hole of one message (`Consumer._new_offset`), which is how concurrency loses one at a crash.
+- Nothing leaves the agent. It hands events to an intake and acknowledges none. An error of the handler ends the
+  process.
+- An event is a run of messages (`faust_consumer`), and what is committed is what the handler has made durable: Faust's
+  own acknowledgements (of messages that it skips, fetched before a rebalance) do not count.
 - A stream that ends, or a message that is left out, ends the process: it starts again at what is committed.
 - No web server, no tables, no reply or leader topics: nothing listens, nothing is created in Kafka.
 - What is revoked while `take` works is not waited for: another worker takes it again, and readers skip by offset.
@@ -24,7 +24,6 @@ import sys
 import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
@@ -32,10 +31,10 @@ from typing import Any, Final
 import faust
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from faust.transport.drivers import aiokafka as faust_kafka
 
 from contracts.kafka_topic import KafkaTopic
-from stream_processor.distributed.job import MessageHandler, SourceMessage
+from stream_processor.distributed.faust_consumer import FETCH_BYTES_MAX, DurableTransport, MessageRun
+from stream_processor.distributed.job import AssignmentHandler, MessageHandler
 from stream_processor.distributed.job_settings import JobSettings
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.watch_progress import WatchThread
@@ -50,9 +49,8 @@ FAILED_STOP_S: Final = 2.0
 """Faust may need a minute to stop when Kafka was lost (seen): meanwhile nobody scores."""
 TICK_S: Final = 1.0
 _LOOK_S: Final = 0.2
-_WAITING_EVENTS: Final = 16
-"""Messages that Faust holds for us beyond what is gathered: they may be large."""
-_FETCH_BYTES: Final = 4 * 1024 * 1024
+_WAITING_RUNS: Final = 2
+"""Runs that Faust holds for us, and as many that the intake holds, beyond what is gathered: they may be large."""
 
 
 class JobFailedError(StreamProcessorError):
@@ -184,14 +182,18 @@ class _Job:
     async def _pump(self, app: Any, handler: MessageHandler) -> None:  # noqa: ANN401  # faust has no types
         self.is_pumping = True
         tick_at_s = time.monotonic() + TICK_S
+        assigned: frozenset[int] = frozenset()
         while not self.is_ending:
+            gathered = await self._intake.gather()
+            if isinstance(handler, AssignmentHandler) and assigned != _assigned_partitions(app):
+                assigned = _assigned_partitions(app)
+                await handler.take_assignment(assigned)
             # What was fetched before a rebalance comes again, here or at the worker that has its partition now.
-            events = [each for each in await self._intake.gather() if _is_current(app, each)]
+            events = [each for each in gathered if _is_current(app, each)]
             if events:
-                await handler.take([_source_message(event) for event in events])
+                await handler.take([message for event in events for message in event.value.messages])
                 for event in events:
-                    app.consumer.durable.add(event.message)
-                    event.ack()
+                    app.consumer.mark_durable(event.message)
             if time.monotonic() >= tick_at_s:
                 tick_at_s = time.monotonic() + TICK_S
                 await handler.tick()
@@ -202,7 +204,9 @@ class _Intake:
 
     def __init__(self, settings: JobSettings) -> None:
         self._settings = settings
-        self._events: asyncio.Queue[Any] = asyncio.Queue(maxsize=settings.gather_messages)
+        self._events: asyncio.Queue[Any] = asyncio.Queue(maxsize=_WAITING_RUNS)
+        self._held: Any = None
+        """An event that would have gone beyond the bounds of the last gathering: the first of the next."""
         self._last: dict[int, tuple[object, int]] = {}
         self._fault: str | None = None
 
@@ -214,52 +218,54 @@ class _Intake:
         """Waits for room. Between two rebalances no message of a partition may be left out; one may come again."""
         message = event.message
         generation, last = self._last.get(message.partition, (None, -1))
-        if generation == message.generation_id and message.offset > last + 1:
-            self.fail(f"partition {message.partition}: offset {message.offset} comes after {last}")
-        self._last[message.partition] = (message.generation_id, message.offset)
+        for each in event.value.messages:
+            if generation == message.generation_id and each.offset > last + 1:
+                self.fail(f"partition {message.partition}: offset {each.offset} comes after {last}")
+            generation, last = message.generation_id, each.offset
+        self._last[message.partition] = (generation, last)
         await self._events.put(event)
 
     async def gather(self) -> Sequence[Any]:
         """What has come: nothing after TICK_S. Raises JobFailedError."""
-        events: list[Any] = []
-        byte_count = 0
-        deadline_s = time.monotonic() + TICK_S
-        while len(events) < self._settings.gather_messages and byte_count < self._settings.gather_bytes:
-            event = await self._next(deadline_s)
-            if event is None:
-                break
-            if not events:
-                deadline_s = time.monotonic() + self._settings.gather_interval_s
-            events.append(event)
-            byte_count += len(event.value or b"")
+        first = await self._next(time.monotonic() + TICK_S)
+        events = [] if first is None else [first]
+        if first is not None:
+            await self._gather_after(first.value, events)
         if self._fault is not None:
             raise JobFailedError(self._fault)
         return events
 
+    async def _gather_after(self, run: MessageRun, events: list[Any]) -> None:
+        """What comes within the interval and the bounds."""
+        deadline_s = time.monotonic() + self._settings.gather_interval_s
+        room, byte_room = self._settings.gather_messages, self._settings.gather_bytes
+        while True:
+            room -= len(run.messages)
+            byte_room -= run.byte_count
+            if room <= 0 or byte_room <= 0:
+                return
+            event = await self._next(deadline_s)
+            if event is None:
+                return
+            run = event.value
+            if len(run.messages) > room or run.byte_count > byte_room:
+                self._held = event
+                return
+            events.append(event)
+
     async def _next(self, deadline_s: float) -> Any:  # noqa: ANN401
-        if self._events.empty() and deadline_s <= time.monotonic():
+        if self._held is not None:
+            event, self._held = self._held, None
+            return event
+        if not self._events.empty():
+            return self._events.get_nowait()
+        if deadline_s <= time.monotonic():
             return None
         try:
             async with asyncio.timeout(deadline_s - time.monotonic()):
                 return await self._events.get()
         except TimeoutError:
             return None
-
-
-class _DurableConsumer(faust_kafka.Consumer):
-    """Faust's consumer, which counts as acknowledged only what the job calls durable."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__init__(*args, **kwargs)
-        self.durable: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def ack(self, message: Any) -> bool:  # noqa: ANN401
-        """Called by Faust for whatever it has done with."""
-        return message in self.durable and bool(super().ack(message))
-
-
-class _DurableTransport(faust_kafka.Transport):
-    Consumer = _DurableConsumer
 
 
 def _build_app(settings: JobSettings, kafka: KafkaSettings, source: KafkaTopic, intake: _Intake, folder: str) -> Any:  # noqa: ANN401
@@ -273,17 +279,17 @@ def _build_app(settings: JobSettings, kafka: KafkaSettings, source: KafkaTopic, 
         broker_session_timeout=settings.session_timeout_s,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.worker,
-        consumer_max_fetch_size=_FETCH_BYTES,
+        consumer_max_fetch_size=FETCH_BYTES_MAX,
         datadir=folder,
         processing_guarantee="at_least_once",
         store="memory://",
-        stream_buffer_maxsize=_WAITING_EVENTS,
+        stream_buffer_maxsize=_WAITING_RUNS,
         stream_wait_empty=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
     )
-    app.transport = _DurableTransport(app.conf.broker_consumer, app)
+    app.transport = DurableTransport(app.conf.broker_consumer, app, settings)
     topic = app.topic(source.name, value_type=bytes, value_serializer="raw", key_type=bytes, key_serializer="raw")
 
     @app.agent(topic, concurrency=1, name=f"{settings.group}.intake")
@@ -349,7 +355,3 @@ def _assigned_partitions(app: Any) -> frozenset[int]:  # noqa: ANN401
 
 def _is_current(app: Any, event: Any) -> bool:  # noqa: ANN401
     return bool(event.message.generation_id == app.consumer_generation_id)
-
-
-def _source_message(event: Any) -> SourceMessage:  # noqa: ANN401
-    return SourceMessage(event.message.partition, event.message.offset, event.value or b"")

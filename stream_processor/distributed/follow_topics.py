@@ -36,6 +36,10 @@ _log = logging.getLogger("stream_processor.read")
 
 CLIENT_ID: Final = "read"
 FOLLOWED: Final = (SCORED, GATEWAY_STATUS, GATEWAY_COMPLETENESS, QUARANTINE)
+FETCH_BYTES_MIN: Final = 1024 * 1024
+FETCH_WAIT_MS: Final = 100
+"""Kafka answers a fetch when so much waits, or after so long: ten requests a second however many messages come, and
+what a page shows is so much older."""
 POLL_MS: Final = 500
 POLL_MESSAGES: Final = 100
 """At a time: a few ten milliseconds of work, so that questions are answered in between."""
@@ -179,7 +183,8 @@ class TopicFollower:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             request_timeout_ms=round(1_000 * self._settings.request_timeout_s),
-            fetch_max_wait_ms=200,
+            fetch_min_bytes=FETCH_BYTES_MIN,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         try:
             await consumer.start()

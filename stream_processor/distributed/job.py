@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class SourceMessage(NamedTuple):
@@ -33,3 +33,11 @@ class MessageHandler(Protocol):
 
     async def tick(self) -> None:
         """About once a second, between two calls of `take`: what is due by the clock."""
+
+
+@runtime_checkable
+class AssignmentHandler(Protocol):
+    """A handler that also wants to know which partitions it has."""
+
+    async def take_assignment(self, partitions: frozenset[int]) -> None:
+        """These are the worker's from now on. Between two calls of `take`, and before most messages of new ones."""

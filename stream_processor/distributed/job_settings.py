@@ -27,6 +27,10 @@ class JobSettings(Settings):
     """So many at most are taken together."""
     gather_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
     """So much at most is taken together (the last message may go beyond it)."""
+    fetch_min_bytes: int = Field(default=1, ge=1)
+    """Kafka answers a fetch when so much waits in all partitions of this worker: the more, the fewer requests."""
+    fetch_wait_s: float = Field(default=0.5, ge=0.0, le=60.0)
+    """Or after so long with what there is: so much later a message may come."""
     commit_interval_s: float = Field(default=1.0, ge=0.05, le=60.0)
     session_timeout_s: float = Field(default=10.0, ge=6.0, le=300.0)
     """A worker that was not heard of for so long has lost its partitions. Kafka allows 6 s at least."""

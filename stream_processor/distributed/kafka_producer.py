@@ -19,8 +19,9 @@ from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 
+from stream_processor.distributed.kafka_compression import use_fast_lz4
 from stream_processor.distributed.kafka_message import KafkaMessage
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.errors import MessageRefusedError
@@ -72,12 +73,9 @@ class KafkaProducer:
             try:
                 with foreign_cancellation_as_error("the Kafka producer"):
                     pending = await self._send_in_time(pending)
-            except TimeoutError:
-                self._note_wait("no answer")
-                _log.warning("kafka_producer_dropped waiting=%d", len(pending))
-                await self._drop()
-            except (KafkaError, OSError) as error:
+            except (KafkaError, OSError) as error:  # TimeoutError is an OSError
                 self._note_wait(repr(error))
+                await self._drop()
             if not pending:
                 break
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
@@ -117,6 +115,7 @@ class KafkaProducer:
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:
             settings = self._settings
+            use_fast_lz4()
             producer = AIOKafkaProducer(
                 bootstrap_servers=list(settings.servers),
                 client_id=self._client_id,
@@ -144,9 +143,7 @@ class KafkaProducer:
         await asyncio.wait([stopping], timeout=FLUSH_S)
         if not stopping.done():
             stopping.cancel()
-            sender = producer._sender.sender_task  # noqa: SLF001  # stop() ends it only after the flush
-            if sender is not None:
-                sender.cancel()
+            _end_flush(producer)
             stopping = asyncio.ensure_future(producer.client.close())
             await asyncio.wait([stopping], timeout=FLUSH_S)
         if stopping.done() and not stopping.cancelled() and (error := stopping.exception()) is not None:
@@ -156,6 +153,13 @@ class KafkaProducer:
         if self.waiting_because is None:
             _log.warning("kafka_waiting servers=%s reason=%s", ",".join(self._settings.servers), reason)
         self.waiting_because = reason
+
+
+def _end_flush(producer: AIOKafkaProducer) -> None:
+    """What `stop` waits for, and would for ever while Kafka is away: aiokafka has no other way to give up."""
+    if (sender := producer._sender.sender_task) is not None:  # noqa: SLF001
+        sender.cancel()
+    producer._message_accumulator.fail_all(KafkaConnectionError("given up"))  # noqa: SLF001
 
 
 def _check_size(message: KafkaMessage) -> None:

@@ -26,7 +26,7 @@ from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.query import GatewayCompleteness, HourCompleteness
 from contracts.ranges import BATCH_MAX, RangeSet
-from contracts.record import Bools, Int64s, Record, UInt32s, concatenate, empty_record, select
+from contracts.record import Bools, Int64s, Record, concatenate, empty_record, select
 from contracts.record_message import (
     HourOfGateway,
     ObservationMessage,
@@ -114,7 +114,6 @@ class PartitionState:
         self._suspects: set[str] = set()
         """Gateways that may have gaps now: the same, and those that were heard since."""
         self._told_ns = dict.fromkeys(_INTERVALS_NS, NEVER_NS)
-        self._known_ids: UInt32s = np.zeros(0, dtype=np.uint32)
         self.revision = fleet.revision
         self.take_fleet(fleet)
 
@@ -124,15 +123,10 @@ class PartitionState:
         self.pipeline.take_fleet(FleetIndex(fleet), self.made_ns)
         self._hours.take_fleet(fleet)
         self._districts = {row.gateway_id: row.district_id for row in fleet.gateways}
-        self._known_ids = np.array(sorted(row.channel_id for row in fleet.channels), dtype=np.uint32)
 
     def knows_all(self, record: Record) -> bool:
         """Whether all channels are in the fleet that this state was given."""
-        if len(record) == 0:
-            return True
-        known = self._known_ids
-        at = np.minimum(np.searchsorted(known, record.channel_id), len(known) - 1)
-        return len(known) > 0 and bool((known[at] == record.channel_id).all())
+        return self.pipeline.channels.has_all(record.channel_id)
 
     def take(self, offset: int, message: ObservationMessage, detected_ns: int) -> Outcome:
         """Takes the next message.

@@ -31,7 +31,7 @@ from contracts.configuration import Settings
 from contracts.fleet import Domain
 from contracts.identifiers import Identifier
 from contracts.influx_schema import READINGS_1H, READINGS_1M, Bucket
-from stream_processor.archive_columns import points_of_table
+from stream_processor.archive_points import points_of_table
 from stream_processor.distributed.rebuild_aggregates import (
     WINDOW_QUERY,
     ArchiveFolder,

@@ -9,13 +9,16 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from contracts.fleet import FleetSnapshot
 from contracts.kafka_topic import OBSERVATIONS, STATE_SNAPSHOTS
+from contracts.record_message import ObservationMessage
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.partition_state import PartitionState
 from stream_processor.distributed.state_snapshot import SnapshotAssembly, WholeSnapshot
@@ -25,19 +28,31 @@ _log = logging.getLogger("stream_processor.restore")
 
 _TAIL_MESSAGES = 64
 """The newest snapshot is looked for among so many messages first, then among eight times as many, and so on."""
+_REPLAYED_TOGETHER = 64
 _POLL_MS = 500
 _FETCH_WAIT_MS = 20
 """A fetch that waits at the end of one topic holds up the next: a worker that takes over must not lose seconds."""
 _STANDS_S = 15.0
+_T = TypeVar("_T")
 
 
 class PartitionRestorer:
-    """Makes states from Kafka."""
+    """Makes states from Kafka, of several partitions at once if so asked."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self.waiting_because: str | None = None
-        """What `restore` is at, if it is: a long log to replay is no reason to end the worker."""
+        self._reasons: dict[str, str] = {}
+
+    @property
+    def waiting_because(self) -> str | None:
+        """What is being done, if something is: a long log to replay is no reason to end the worker."""
+        return next(iter(self._reasons.values()), None)
+
+    async def committed(self, group: str, partitions: Iterable[int]) -> dict[int, int]:
+        """By partition the offset that a consumer group has committed: partitions without one are left out."""
+        places = [TopicPartition(OBSERVATIONS.name, partition) for partition in partitions]
+        found = await self._patiently("the group's offsets", lambda: self._ask_committed(group, places))
+        return {place.partition: each.offset for place, each in found.items() if each.offset >= 0}
 
     async def restore(
         self, partition: int, before_offset: int, fleet: FleetSnapshot, known: PartitionState | None
@@ -50,20 +65,35 @@ class PartitionRestorer:
             fleet: the gateways of the partition.
             known: an older state of this partition, if this worker had it before.
         """
+        return await self._patiently(
+            f"partition {partition}", lambda: self._restore_once(partition, before_offset, fleet, known)
+        )
+
+    async def _patiently(self, what: str, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """The answer, however long Kafka is away."""
         delay_s = self._settings.retry_first_s
-        self.waiting_because = f"partition {partition} is being restored"
-        while True:
-            try:
-                with foreign_cancellation_as_error("the restoring of a partition"):
-                    state = await self._restore_once(partition, before_offset, fleet, known)
-            except (KafkaError, OSError) as error:
-                _log.warning("kafka_waiting partition=%d error=%r", partition, error)
-                self.waiting_because = repr(error)
-            else:
-                self.waiting_because = None
-                return state
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
-            delay_s = min(2 * delay_s, self._settings.retry_max_s)
+        self._reasons[what] = f"{what}: being restored"
+        try:
+            while True:
+                try:
+                    with foreign_cancellation_as_error("the restoring of a partition"):
+                        return await ask()
+                except (KafkaError, OSError) as error:
+                    _log.warning("kafka_waiting what=%r error=%r", what, error)
+                    self._reasons[what] = repr(error)
+                await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
+                delay_s = min(2 * delay_s, self._settings.retry_max_s)
+        finally:
+            del self._reasons[what]
+
+    async def _ask_committed(self, group: str, places: list[TopicPartition]) -> dict[TopicPartition, Any]:
+        timeout_ms = round(1_000 * self._settings.request_timeout_s)
+        admin = AIOKafkaAdminClient(bootstrap_servers=list(self._settings.servers), request_timeout_ms=timeout_ms)
+        try:
+            await admin.start()
+            return dict(await admin.list_consumer_group_offsets(group, partitions=places))
+        finally:
+            await admin.close()
 
     async def _restore_once(
         self, partition: int, before_offset: int, fleet: FleetSnapshot, known: PartitionState | None
@@ -84,10 +114,8 @@ class PartitionRestorer:
                 _log.error("snapshot_of_another_log partition=%d offset=%d end=%d", partition, whole.next_offset, end)
                 whole = None
             state = _begin(partition, fleet, known, whole)
-            first, count = state.next_offset, 0
-            async for offset, value in _read_range(consumer, partition, first, before_offset):
-                state.take(offset, state.parse(value), state.made_ns)
-                count += 1
+            first = state.next_offset
+            count = await _replay(consumer, state, before_offset)
         finally:
             await consumer.stop()
         state.next_offset = max(state.next_offset, before_offset)
@@ -124,6 +152,22 @@ async def _newest_snapshot(consumer: AIOKafkaConsumer, partition: int) -> WholeS
         if assembly.newest is not None or first == begin:
             return assembly.newest
         tail *= 8
+
+
+async def _replay(consumer: AIOKafkaConsumer, state: PartitionState, before_offset: int) -> int:
+    """The state takes the log up to an offset; nothing that follows is told. Gives how many messages that were."""
+    count = 0
+    run: list[tuple[int, ObservationMessage]] = []
+    async for offset, value in _read_range(consumer, state.partition, state.next_offset, before_offset):
+        run.append((offset, state.parse(value, run[-1][1].made_ns if run else None)))
+        count += 1
+        if len(run) == _REPLAYED_TOGETHER:
+            state.take_all(run, state.made_ns)
+            run = []
+            await asyncio.sleep(0)  # others restore meanwhile, and heartbeats go on
+    if run:
+        state.take_all(run, state.made_ns)
+    return count
 
 
 async def _read_range(

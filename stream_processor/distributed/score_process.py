@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -109,6 +110,7 @@ class ScoreHandler:
         self._told_failures: set[str] = set()
         self._states: dict[int, PartitionState] = {}
         self._turns: dict[int, int] = {}
+        self._assigned: frozenset[int] = frozenset()
 
     @property
     def waiting_because(self) -> str | None:
@@ -130,6 +132,21 @@ class ScoreHandler:
         for partition in sorted({partition for partition, _ in outcomes}):
             await self._save_snapshot(self._states[partition])
 
+    async def take_assignment(self, partitions: frozenset[int]) -> None:
+        """Restores partitions that are new, all at once, up to what the group has committed: that is durably scored.
+
+        Where nothing is committed, Faust begins at the first message.
+        """
+        gained, self._assigned = partitions - self._assigned, partitions
+        if not gained:
+            return
+        committed = await self._restorer.committed(self._settings.job.group, sorted(gained))
+        before = {each: committed.get(each, 0) for each in gained}
+        behind = [each for each, offset in before.items() if self._is_behind(each, offset)]
+        gc.freeze()  # fleet and states live long: to look through them again and again is a third of a restore
+        await asyncio.gather(*(self._restore(each, before[each]) for each in behind))
+        gc.freeze()
+
     async def tick(self) -> None:
         """Ends the worker if the fleet is not followed any more."""
         if self.following is not None and self.following.done():
@@ -137,13 +154,20 @@ class ScoreHandler:
 
     async def _state_before(self, message: SourceMessage) -> PartitionState:
         """The partition's state, which knows all messages before this one."""
-        state = self._states.get(message.partition)
-        if state is None or state.next_offset < message.offset:
-            fleet = self._fleet_of(message.partition)
-            state = await self._restorer.restore(message.partition, message.offset, fleet, state)
-            self._states[message.partition] = state
-            self._turns[message.partition] = self._turn(state)
-        return state
+        if self._is_behind(message.partition, message.offset):
+            await self._restore(message.partition, message.offset)
+        return self._states[message.partition]
+
+    def _is_behind(self, partition: int, offset: int) -> bool:
+        """Whether we do not know what stands before an offset."""
+        state = self._states.get(partition)
+        return state is None or state.next_offset < offset
+
+    async def _restore(self, partition: int, before_offset: int) -> None:
+        fleet, known = self._fleet_of(partition), self._states.get(partition)
+        state = await self._restorer.restore(partition, before_offset, fleet, known)
+        self._states[partition] = state
+        self._turns[partition] = self._turn(state)
 
     async def _score(self, messages: Sequence[SourceMessage]) -> list[Outcome]:
         """Takes messages of one partition that follow one another."""

@@ -62,10 +62,12 @@ ASK_AGAIN_S: Final = 30.0
 
 
 class StoreJobSettings(JobSettings):
-    """Table [job]: large bodies cost InfluxDB less, and nothing here is in a hurry."""
+    """Table [job]: large bodies cost InfluxDB less, few fetches cost Kafka less, and nothing here is in a hurry."""
 
     group: KafkaName = "store"
     gather_interval_s: float = Field(default=0.1, ge=0.0, le=60.0)
+    fetch_min_bytes: int = Field(default=1024 * 1024, ge=1)
+    fetch_wait_s: float = Field(default=0.1, ge=0.0, le=60.0)
 
 
 class ProcessSettings(Settings):

@@ -28,6 +28,8 @@ _log = logging.getLogger("stream_processor.watchdog")
 
 EXIT_WEDGED: Final = 70
 """sysexits.h: EX_SOFTWARE."""
+IDLE_LIMITS: Final = 2
+"""A worker without partitions gets so many times the limit: the one that has them is to end first."""
 _LOOKS_PER_LIMIT: Final = 8
 _LOOK_INTERVAL_MAX_S: Final = 5.0
 
@@ -49,6 +51,8 @@ class WatchThread:
         self._assigned = assigned
         self._waiting_because = waiting_because
         self._watchdog = ProgressWatchdog(settings.watchdog_s)
+        self._idle_watchdog = ProgressWatchdog(IDLE_LIMITS * settings.watchdog_s)
+        """While this worker has no partition: one that nobody moves may be one that we failed to get."""
         self._interval_s = min(_LOOK_INTERVAL_MAX_S, settings.watchdog_s / _LOOKS_PER_LIMIT)
         self._is_ending = threading.Event()
 
@@ -68,7 +72,7 @@ class WatchThread:
                         await self._watch_connected(*await self._connect(stack))
             except (KafkaError, OSError) as error:
                 _log.info("watchdog_cannot_ask error=%r", error)
-            self._watchdog.forgive()
+            self._forgive()
             await asyncio.sleep(self._interval_s)
 
     async def _connect(self, stack: AsyncExitStack) -> tuple[AIOKafkaAdminClient, AIOKafkaConsumer]:
@@ -87,17 +91,29 @@ class WatchThread:
             await asyncio.sleep(self._interval_s)
             if (reason := self._waiting_because()) is not None:
                 _log.debug("watchdog_forgives reason=%s", reason)
-                self._watchdog.forgive()
+                self._forgive()
                 continue
-            progress = await self._ask(admin, consumer)
-            wedged = self._watchdog.observe(time.monotonic(), progress)
+            assigned = self._assigned()
+            progress = await self._ask(admin, consumer, assigned or frozenset(range(self._kafka.partitions)))
+            wedged = self._judge(assigned, progress)
             if wedged and not self._is_ending.is_set():
                 self._end(wedged, progress)
 
-    async def _ask(self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer) -> dict[int, PartitionProgress]:
-        places = [TopicPartition(self._source.name, number) for number in sorted(self._assigned())]
-        if not places:
-            return {}
+    def _judge(self, assigned: frozenset[int], progress: dict[int, PartitionProgress]) -> list[int]:
+        judging, resting = self._watchdog, self._idle_watchdog
+        if not assigned:
+            judging, resting = resting, judging
+        resting.forgive()
+        return judging.observe(time.monotonic(), progress)
+
+    def _forgive(self) -> None:
+        self._watchdog.forgive()
+        self._idle_watchdog.forgive()
+
+    async def _ask(
+        self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer, partitions: frozenset[int]
+    ) -> dict[int, PartitionProgress]:
+        places = [TopicPartition(self._source.name, number) for number in sorted(partitions)]
         committed = await admin.list_consumer_group_offsets(self._settings.group, partitions=places)
         ends = await consumer.end_offsets(places)
         offsets = {place.partition: committed[place].offset for place in places if place in committed}

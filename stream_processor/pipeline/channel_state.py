@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from contracts.record import Floats, Int64s
-from stream_processor.detectors.contract import Rows
+from stream_processor.packed_rows import Rows, gather, scatter
 
 NEVER_NS: Final = -(2**62)
 """Before all times; a difference from it to any time of this century fits int64."""
@@ -71,12 +71,12 @@ class ChannelState:
 
     def share(self, rows: Rows) -> Share:
         """A copy of the rows' state."""
-        return Share(self.times[rows], self.numbers[rows])
+        return Share(gather(self.times, rows), gather(self.numbers, rows))
 
     def put(self, rows: Rows, share: Share) -> None:
         """Sets the rows' state."""
-        self.times[rows] = share.times
-        self.numbers[rows] = share.numbers
+        scatter(self.times, rows, share.times)
+        scatter(self.numbers, rows, share.numbers)
 
     def restore(self, times: Int64s, numbers: Floats) -> None:
         """Takes arrays of an earlier state. Raises ValueError if they are none."""

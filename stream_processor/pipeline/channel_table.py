@@ -90,13 +90,18 @@ class ChannelTable:
             rows = self._find(channel_ids)
         return rows
 
+    def has_all(self, channel_ids: UInt32s) -> bool:
+        """Whether the fleet has all of these channels."""
+        rows = self._find(channel_ids)
+        return len(rows) == 0 or (int(rows.min()) >= 0 and bool((self.gateway.take(rows) != NO_GATEWAY).all()))
+
     def _find(self, channel_ids: UInt32s) -> Rows:
         """Rows; -1 where there is none."""
         count = len(channel_ids)
         if count == 0 or len(self) == 0:
             return np.full(count, -1, dtype=np.intp)
         if self._row_of_id is not None and int(channel_ids.max()) < len(self._row_of_id):
-            return self._row_of_id[channel_ids]
+            return self._row_of_id.take(channel_ids)
         position = np.minimum(np.searchsorted(self._sorted_ids, channel_ids), len(self) - 1)
         return np.where(self._sorted_ids[position] == channel_ids, self._sorted_rows[position], -1)
 

@@ -29,6 +29,7 @@ from contracts.record import Bools, Floats, Int64s, Record, UInt8s, UInt32s, con
 from stream_processor.detectors.contract import Rows, split_rounds
 from stream_processor.detectors.ewma_z import EwmaZ
 from stream_processor.fleet_index import FleetIndex
+from stream_processor.packed_rows import gather
 from stream_processor.pipeline.channel_state import LATEST_NS, ChannelState, Share
 from stream_processor.pipeline.channel_table import PLAUSIBLE_MAX, PLAUSIBLE_MIN, RESOLUTION, ChannelTable
 from stream_processor.pipeline.conditions import (
@@ -86,6 +87,8 @@ class _Work:
     limits: Floats
     event_ns: Int64s
     reasons: UInt8s
+    is_bad: Bools
+    """Of `reasons`. What motion adds to them later is doubt, and makes none bad."""
     is_late: Bools
     scores: Floats
 
@@ -150,10 +153,10 @@ class Pipeline:
             detected_ns: our clock, for the events.
         """
         rows = self.rows_of(record.channel_id)
-        gateway = self.channels.gateway[rows]
+        gateway = self.channels.gateway.take(rows)
         epochs = self._clocks.new_epochs(record, self.channels.index_of_gateway)
         clock_rows = np.concatenate([gateway, np.array([each for _, each, _ in epochs], dtype=np.intp)])
-        before, clocks_before = self._state.share(rows), self._clocks.state[clock_rows]
+        before, clocks_before = self._state.share(rows), gather(self._clocks.state, clock_rows)
         try:
             repeats = find_repeats(self._state, rows, record)
             is_overtaken = self._clocks.find_overtaken(record, gateway, epochs)
@@ -185,7 +188,7 @@ class Pipeline:
                 self._score_history(work, each.history)
                 self._take_live(work, each.live)
         scores = _rounded(work.scores)
-        is_good = ~is_bad(work.reasons)
+        is_good = ~work.is_bad
         if is_good.all():
             readings = Readings(rows, work.event_ns, record.value, scores, work.is_late)
         else:
@@ -206,15 +209,17 @@ class Pipeline:
         """Quality of each reading for itself, and what of the record is history from the beginning."""
         faults = find_clock_faults(record.phenomenon_ns, record.received_ns, record.is_historical)
         is_clock_wrong = faults.is_ahead | (faults.is_behind & ~is_overtaken)
-        limits = self.channels.limits[rows]
+        limits = gather(self.channels.limits, rows)
+        reasons = control_quality(
+            record.reason, record.value, limits[:, PLAUSIBLE_MIN], limits[:, PLAUSIBLE_MAX], is_clock_wrong
+        )
         return _Work(
             record=record,
             rows=rows,
             limits=limits,
             event_ns=np.where(is_clock_wrong, record.received_ns, record.phenomenon_ns),
-            reasons=control_quality(
-                record.reason, record.value, limits[:, PLAUSIBLE_MIN], limits[:, PLAUSIBLE_MAX], is_clock_wrong
-            ),
+            reasons=reasons,
+            is_bad=is_bad(reasons),
             is_late=record.is_historical | is_overtaken,
             scores=np.full(len(record), np.nan),
         )
@@ -223,7 +228,7 @@ class Pipeline:
         """Readings that came as live, at most one a channel: lateness, motion, hearing, score; all of it is learnt."""
         rows, event_ns = work.rows[at], work.event_ns[at]
         share = self._state.share(rows)
-        bad = is_bad(work.reasons[at])
+        bad = work.is_bad[at]
         is_late = event_ns <= share.times[:, LATEST_NS]
         np.maximum(share.times[:, LATEST_NS], event_ns, out=share.times[:, LATEST_NS])
         hear(share, work.record.received_ns[at], bad)
@@ -244,7 +249,8 @@ class Pipeline:
 
     def _learn(self, work: _Work, at: slice | Rows, share: Share) -> None:
         """Motion and score of readings that are neither bad nor late; `share` and the detector learn them."""
-        values, limits = work.record.value[at], work.limits[at]
+        values = work.record.value[at]
+        limits = work.limits[at] if isinstance(at, slice) else gather(work.limits, at)
         motion = control_motion(share, limits, values, work.event_ns[at])
         if motion.is_step.any() or motion.is_flat.any():
             reasons = work.reasons[at]
@@ -255,7 +261,7 @@ class Pipeline:
 
     def _score_history(self, work: _Work, at: Rows) -> None:
         """Scores late readings against what is known now; nothing learns them."""
-        at = at[~is_bad(work.reasons[at])]
+        at = at[~work.is_bad[at]]
         if len(at):
             work.scores[at] = self.detector.score(work.rows[at], work.record.value[at], work.limits[at, RESOLUTION])
 

@@ -26,7 +26,7 @@ from contracts.quantity import QUANTITIES
 from contracts.record import Record
 from contracts.record_message import ScoredMessage, encode_scored
 from contracts.uplink import BatchIdentity
-from stream_processor.archive_columns import points_of_table
+from stream_processor.archive_points import points_of_table
 from stream_processor.detectors.ewma_z import EwmaZ
 from stream_processor.distributed.archive_plan import read_frame
 from stream_processor.distributed.parquet_archive import ParquetArchive

@@ -39,7 +39,7 @@ BENCHMARKS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "alarm": ("Sensor to alarm, whole city", sensor_to_alarm.measure),
     "load": ("The load generator alone", load_cost.measure),
     "bridge": ("Bridge, broker to Kafka", bridge_cost.measure),
-    "lines": ("Line protocol, two-field points", line_protocol_cost.measure),
+    "lines": ("Line protocol", line_protocol_cost.measure),
     "pipeline": ("The pipeline's step: quality control, one detector, conditions", pipeline_cost.measure),
     "state": ("State of the score job: snapshot, restore, replay", score_state.measure),
     "parquet": ("Archive to Parquet, and back to line protocol", parquet_cost.measure),

@@ -1,6 +1,6 @@
 """The store job alone: readings that wait on a real Kafka, into a null sink and into a real InfluxDB.
 
-A million readings of 10,000 channels, each with value and score, in messages of 500. First the sink answers 503 for
+A million readings of 10,000 channels in messages of 500; 1 score in 370 is written. First the sink answers 503 for
 some time while all of them wait: the worker's memory must not grow with them. Then it takes them; then InfluxDB does,
 for another consumer group. The rate is from the first to the last commit; everything shares the machine.
 """

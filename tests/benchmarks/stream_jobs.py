@@ -10,11 +10,13 @@ line of each; they neither deduplicate, nor control quality, nor keep their stat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import tempfile
 import time
 import venv
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,11 +38,12 @@ from contracts.record_message import (
 )
 from contracts.uplink import BatchIdentity
 from stream_processor.detectors import DETECTORS
+from stream_processor.distributed.job_settings import JobSettings
 from stream_processor.distributed.kafka_producer import KafkaMessage, KafkaProducer
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.partition_state import PartitionState
 from stream_processor.fleet_index import FleetIndex, restrict_fleet
-from stream_processor.line_protocol import LINES_PER_BODY, Points, build_bodies, series_of_fleet
+from stream_processor.line_protocol import Points, build_bodies, series_of_fleet
 from tests.benchmarks.platform_stack import cpu_seconds, free_port, wait_until
 from tests.running_kafka import RunningKafka, running_kafka
 
@@ -61,6 +64,8 @@ PEER_TITLES = {
 }
 QUANTITIES = ("temperature", "relative_humidity")
 WITHIN_S = 300.0
+PURE_ROUNDS = 3
+"""The best counts: the machine is shared."""
 
 
 def measure() -> Iterator[str]:
@@ -68,11 +73,7 @@ def measure() -> Iterator[str]:
     yield f"  detectors: {', '.join(DETECTORS)}"
     fleet = make_fleet()
     for size in (READINGS_PER_MESSAGE, LARGE_MESSAGE):
-        for title, is_encoded in (
-            ("score and line protocol, null sink", False),
-            ("the same, and Arrow in between", True),
-        ):
-            rate = _pure_path(fleet, size, is_encoded=is_encoded)
+        for title, rate in _pure_rates(fleet, size).items():
             yield f"  {title:<42} {rate:>12,.0f} readings/s/core   ({size} a message)"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -138,10 +139,12 @@ class Readings:
         ]
         self._values = 20.0 + self._random.normal(0.0, 3.0, CHANNELS + 1)
         self._made = 0
+        self._batches = [0] * PARTITIONS
 
     def next(self, partition: int) -> bytes:
         """The next message of a partition."""
         self._made += 1
+        self._batches[partition] += 1
         channels = self._random.choice(self._channels[partition], self._size, replace=False)
         self._values[channels] += self._random.normal(0.0, 0.1, self._size)
         now_ns = 1_760_000_000_000_000_000 + self._made * 25_000_000
@@ -154,36 +157,54 @@ class Readings:
             reason=np.zeros(self._size, dtype=np.uint8),
             is_historical=np.zeros(self._size, dtype=np.bool_),
             batch_index=np.zeros(self._size, dtype=np.int32),
-            batches=(BatchIdentity(self._gateways[partition], 1, self._made),),
+            batches=(BatchIdentity(self._gateways[partition], 1, self._batches[partition]),),
         )
         return encode_observations(ObservationMessage(now_ns, record))
 
 
-def _pure_path(fleet: FleetSnapshot, size: int, *, is_encoded: bool) -> float:
-    """Deduplicate, score, lines; with `is_encoded` all that both jobs do to messages but Kafka and HTTP.
-
-    As in the jobs, some messages are taken together: as many as make a body of lines.
-    """
+def _pure_rates(fleet: FleetSnapshot, size: int) -> dict[str, float]:
+    """What both jobs do to messages but Kafka and HTTP, and its halves. As in the jobs, messages are taken together."""
     part = restrict_fleet(fleet, 0, PARTITIONS)
     readings = Readings(fleet, size)
     encoded = [readings.next(0) for _ in range(1_000_000 // size)]
-    state = PartitionState(0, part)
     contexts = FleetIndex(part).contexts
     channel_ids = np.array(sorted(contexts), dtype=np.uint32)
     series = series_of_fleet(channel_ids.tolist(), contexts)
-    count = 0
-    at_once = max(1, LINES_PER_BODY // size)
-    parsed = [] if is_encoded else [state.parse(value) for value in encoded]
+    at_once = JobSettings(group="bench").gather_messages
+    rounds = []
+    for _ in range(PURE_ROUNDS):
+        state = PartitionState(0, part)
+        spent_s: dict[str, float] = defaultdict(float)
+        for begin in range(0, len(encoded), at_once):
+            with _counted(spent_s, "decode"):
+                messages = [state.parse(value) for value in encoded[begin : begin + at_once]]
+            with _counted(spent_s, "score"):
+                outcomes = state.take_all(list(enumerate(messages, begin)), time.time_ns())
+            with _counted(spent_s, "encode"):
+                written = [encode_scored(outcome.scored) for outcome in outcomes]
+            with _counted(spent_s, "decode scored"):
+                read = [decode_scored(each) for each in written]
+            with _counted(spent_s, "lines"):
+                list(build_bodies(series, _points(read, channel_ids)))
+        rounds.append(spent_s)
+    titles = {
+        "decode, score, encode": ("decode", "score", "encode"),
+        "decode, line protocol": ("decode scored", "lines"),
+        "score and line protocol, null sink": ("score", "lines"),
+        "all of it": ("decode", "score", "encode", "decode scored", "lines"),
+    }
+    return {
+        title: size * len(encoded) / min(sum(each[name] for name in names) for each in rounds)
+        for title, names in titles.items()
+    }
+
+
+@contextlib.contextmanager
+def _counted(spent_s: dict[str, float], what: str) -> Iterator[None]:
+    """Adds the CPU seconds of a block."""
     start_s = time.process_time()
-    for begin in range(0, len(encoded), at_once):
-        offsets = range(begin, min(begin + at_once, len(encoded)))
-        run = [(offset, state.parse(encoded[offset]) if is_encoded else parsed[offset]) for offset in offsets]
-        scored = [outcome.scored for outcome in state.take_all(run, time.time_ns())]
-        if is_encoded:
-            scored = [decode_scored(encode_scored(each)) for each in scored]
-        points = _points(scored, channel_ids)
-        count += sum(len(body.point_index) for body in build_bodies(series, points))
-    return count / (time.process_time() - start_s)
+    yield
+    spent_s[what] += time.process_time() - start_s
 
 
 def _points(messages: list[ScoredMessage], channel_ids: NDArray[np.uint32]) -> Points:

@@ -321,13 +321,34 @@ class _WedgedReader(ConditionReader):
         return consumer
 
 
+class _LeakingReader(ConditionReader):
+    """Its first consumer lets out the cancellation of a task of its own: what aiokafka does when a broker is lost."""
+
+    made = 0
+
+    def make_consumer(self):
+        consumer = super().make_consumer()
+        self.made += 1
+        if self.made == 1:
+
+            async def leak(**_):
+                raise asyncio.CancelledError
+
+            consumer.getmany = leak
+        return consumer
+
+
 @pytest.mark.needs_kafka
-def test_a_reader_that_is_stuck_is_started_anew(kafka, tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("kind", "told_reason"),
+    [(_WedgedReader, "no progress for 1 s, lag 10"), (_LeakingReader, "cancelled from within")],
+)
+def test_a_reader_that_is_stuck_or_cancelled_from_within_is_started_anew(kafka, tmp_path, caplog, kind, told_reason):
     produce(kafka, [told(number) for number in range(10)])
-    settings = KafkaSettings(servers=(kafka.address,), stuck_s=1.0)
+    settings = KafkaSettings(servers=(kafka.address,), stuck_s=1.0, group=f"alarms-{kind.__name__}")
 
     async def read(desk):
-        reader = _WedgedReader(settings, desk)
+        reader = kind(settings, desk)
         reading = asyncio.create_task(reader.run())
         async with asyncio.timeout(DEADLINE_S):
             while reader.health.taken_messages_total < 10:  # noqa: ASYNC110  # no event tells it
@@ -341,7 +362,7 @@ def test_a_reader_that_is_stuck_is_started_anew(kafka, tmp_path, caplog):
             reader = asyncio.run(read(desk))
         assert len(journal.read_entries(100, None)) == 10
     assert (reader.made, reader.health.restarts_total, reader.health.state) == (2, 1, ReaderState.READING)
-    assert "no progress for 1 s, lag 10" in caplog.text
+    assert told_reason in caplog.text
 
 
 @pytest.mark.needs_kafka

@@ -94,12 +94,32 @@ def test_an_error_of_the_handler_ends_the_process_and_commits_nothing_of_what_it
     assert "after" not in job.taking()
 
 
+def test_a_cancellation_that_a_library_leaks_is_a_failure_and_no_stop(kafka, job):
+    job.start()
+    job.until_started()
+    before = asyncio.run(committed(kafka, job.group))
+    write(kafka, "leak")
+    assert job.process.wait(DEADLINE_S) == 1, "a supervisor would take 0 for an end that was wanted"
+    assert "job_failed" in job.log()
+    assert asyncio.run(committed(kafka, job.group)) == before
+
+
 def test_a_worker_whose_loop_is_stuck_is_ended(kafka, job):
     job.start("--watchdog-s", "3")
     job.until_started()
     write(kafka, "hang")
     assert job.process.wait(DEADLINE_S) == EXIT_WEDGED
     assert "worker_wedged" in job.log()
+
+
+def test_a_worker_without_partitions_ends_itself_when_nobody_moves_one(kafka, job):
+    """It may have failed to join, which nothing else would notice; a spare one loses nothing by starting again."""
+    for options in ((), (), ("--watchdog-s", "1")):
+        job.start(*options)
+        job.until_started()
+    write(kafka, "hang")
+    assert job.process.wait(DEADLINE_S) == EXIT_WEDGED, job.log()[-2_000:]
+    assert job.taking() == [], "it is one of the others that hangs"
 
 
 def test_a_worker_that_only_believes_to_commit_is_ended(kafka, job):

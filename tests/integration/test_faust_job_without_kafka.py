@@ -35,6 +35,22 @@ def test_a_worker_goes_on_when_kafka_comes_back_and_stops_though_it_is_gone_agai
             job.kill_all()
 
 
+def test_a_worker_that_fails_without_kafka_ends_soon_and_says_why(tmp_path):
+    """Faust was seen to need a minute for it, in which nobody scores."""
+    with running_kafka(tmp_path / "kafka", PARTITIONS) as kafka:
+        job = Job(tmp_path, kafka.address, PARTITIONS)
+        job.start()
+        try:
+            job.until_started()
+            write(kafka, "fail-late")
+            job.until(lambda: "fail-late" in job.taking())
+            kafka.kill()
+            assert job.process.wait(15.0) == 1
+            assert "ZeroDivisionError: as told" in job.log()
+        finally:
+            job.kill_all()
+
+
 def test_a_worker_waits_for_a_kafka_that_is_not_there_yet_and_can_be_stopped_meanwhile(tmp_path):
     job = Job(tmp_path, f"127.0.0.1:{free_port()}", PARTITIONS)
     job.start()

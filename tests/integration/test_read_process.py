@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from contracts.access import hash_token
+from contracts.influx_schema import SCORE_WRITTEN_FROM
 from contracts.kafka_topic import ALARM_CONDITIONS, GATEWAY_COMPLETENESS, GATEWAY_STATUS, QUARANTINE, partition_of
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
@@ -171,7 +172,7 @@ def test_a_trend_is_the_same_as_that_of_the_embedded_store(influxd, reader, tmp_
     values = np.round(random.normal(20.0, 5.0, count), 2)
     reasons = random.choice([0, 0, 0, Reason.CLOCK_SUSPECT, Reason.OUT_OF_RANGE, Reason.NO_ANSWER], count)
     values[reasons == Reason.NO_ANSWER] = NAN
-    scores = np.where(reasons < 64, np.round(random.normal(0, 1, count), 3), NAN)
+    scores = np.where(reasons < 64, np.round(random.normal(0, 3, count), 3), NAN)
     times[50:] += 60_000_000_000  # a bucket without anything
     message = scored_of(0, [4] * count, times, values, reasons, scores, batch=BatchIdentity("gw-0", 1, 1))
     other = scored_of(0, [5] * 3, times[:3], [99.0] * 3)
@@ -200,7 +201,7 @@ def write(influxd, messages) -> None:
 
 
 def embedded_trend(folder, message, from_ns, to_ns, bucket_ns) -> dict:
-    """What the embedded store says of the same observations."""
+    """What the embedded store says of the same observations, with the scores that InfluxDB has."""
     store = DuckdbStore(folder / f"store-{bucket_ns}")
     try:
         rows = list(
@@ -208,7 +209,7 @@ def embedded_trend(folder, message, from_ns, to_ns, bucket_ns) -> dict:
                 message.record.phenomenon_ns.tolist(),
                 message.record.value.tolist(),
                 message.record.reason.tolist(),
-                message.score_ewma_z.tolist(),
+                np.where(np.abs(message.score_ewma_z) < SCORE_WRITTEN_FROM, NAN, message.score_ewma_z).tolist(),
                 strict=True,
             )
         )

@@ -223,3 +223,22 @@ def test_scores_and_alarms_are_those_of_an_unbroken_run_though_workers_are_kille
     assert kafka.read_all(STATE_SNAPSHOTS)
     reasons = [json.loads(value or b"")["reason"] for _, _, _, value in kafka.read_all(QUARANTINE)]
     assert set(reasons) == {"unknown_node", NOT_A_RECORD}
+
+
+def test_a_worker_restores_all_its_partitions_at_once_before_their_first_message(kafka, tmp_path):
+    city = ObservedCity(gateways=24, partitions=PARTITIONS)
+    messages = [(number, encode_observations(each)) for number, each in city.seconds(30)]
+    before = len(scored_of(kafka))
+    with workers(tmp_path, kafka, city.fleet, "first", "next") as (first, following):
+        first.start()
+        write(kafka, messages)
+        until_scored(kafka, before + len(messages))
+        assert first.end() == 0, "what it has scored is committed"
+        following.start()
+        until(lambda: following.log().count("partition_restored") == PARTITIONS, "partitions wait for a message")
+        restored = [line for line in following.log().splitlines() if "partition_restored" in line]
+        assert {int(line.split("partition=")[1].split()[0]) for line in restored} == set(range(PARTITIONS))
+        write(kafka, [(0, messages[-1][1])])
+        until_scored(kafka, before + len(messages) + 1)
+        assert following.log().count("partition_restored") == PARTITIONS, "a partition was restored twice"
+        assert following.end() == 0

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from contracts.influx_schema import SCORE_WRITTEN_FROM
 from contracts.quality import Level, Reason, level_of
 from stream_processor.line_protocol import (
     Points,
@@ -58,6 +59,10 @@ def bits(number: float) -> bytes:
     return struct.pack("<d", number)
 
 
+def is_written(score: float) -> bool:
+    return math.isfinite(score) and abs(score) >= SCORE_WRITTEN_FROM
+
+
 def is_writable(text: str) -> bool:
     return bool(text) and not text.endswith("\\") and not any(ch < " " or ch == "\x7f" for ch in text)
 
@@ -98,7 +103,7 @@ def test_every_point_reads_back_exactly(series, rows, lines_per_body, repeat):
         assert fields.pop("quality", 0) == reason
         key = "bad_value" if level_of(reason) is Level.BAD else "value"
         expected = {key: value} if math.isfinite(value) else {}
-        if math.isfinite(value) and math.isfinite(score):
+        if math.isfinite(value) and is_written(score):
             expected["score_ewma_z"] = score
         assert {name: bits(number) for name, number in fields.items()} == {
             name: bits(number) for name, number in expected.items()
@@ -147,6 +152,6 @@ def test_a_thousand_different_numbers_of_any_bits_read_back_exactly(seed):
             assert fields == {"quality": 0}
             continue
         assert bits(fields["value"]) == bits(value)
-        assert ("score_ewma_z" in fields) == math.isfinite(score)
-        if math.isfinite(score):
+        assert ("score_ewma_z" in fields) == is_written(score)
+        if is_written(score):
             assert bits(fields["score_ewma_z"]) == bits(score)

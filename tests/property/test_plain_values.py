@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from contracts.fleet import FleetSnapshot
 from contracts.record import Record
 from contracts.sparkplug import sparkplug_b_pb2 as wire
+from contracts.sparkplug.payload import decode_payload
 from stream_processor import host_session
+from stream_processor.batch_identity import read_batch_identity
 from stream_processor.effects import BatchReceived, Effect
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.host_session import HostSession
@@ -212,6 +214,53 @@ def test_both_ways_say_the_same(payload, has_epoch):
     one, other = short.edge_nodes["d", "gw"], long.edge_nodes["d", "gw"]
     assert repr(one.window) == repr(other.window), "as text, since what waits may hold NaN"
     assert (one.future_readings_total, one.last_payload_ns) == (other.future_readings_total, other.last_payload_ns)
+
+
+@st.composite
+def even_payloads(draw: st.DrawFn) -> bytes:
+    """As agents send most: aliases in a row, then epoch and batch; perhaps with one octet that is another."""
+    aliases = [draw(st.sampled_from([0, 5, 127, 128, 20_000]))] * draw(st.integers(5, 30))
+    aliases += [draw(st.sampled_from([0, 5, 128, 20_000, 2**40]))] * draw(st.integers(0, 30))
+    aliases += draw(st.lists(st.sampled_from([0, 5, 128]), max_size=6))
+    metrics = [
+        wire.Metric(alias=alias, timestamp=TIME_MS + place, double_value=draw(doubles))
+        for place, alias in enumerate(aliases)
+    ]
+    if draw(st.booleans()):
+        metrics[draw(st.integers(0, len(metrics) - 1))].is_null = True
+    for name in ("Uplink/Epoch", "Uplink/Batch"):
+        number = draw(st.sampled_from([0, 1, 127, 128, 2**62, 2**63]))
+        metrics.append(wire.Metric(name=name, timestamp=TIME_MS, datatype=UINT64, long_value=number))
+    octets = wire.Payload(timestamp=TIME_MS, seq=2, metrics=metrics).SerializeToString()
+    return _damaged(draw, octets) if draw(st.booleans()) else octets
+
+
+@settings(max_examples=400, deadline=None)
+@given(even_payloads())
+def test_both_ways_say_the_same_of_an_agents_payload(payload):
+    short, long = born_session(True), born_session(True)
+    assert told(short.step("spBv1.0/d/DDATA/gw/b", payload, NOW_NS)) == told(by_the_long_way(long, payload))
+
+
+@settings(max_examples=400)
+@given(even_payloads())
+def test_epoch_and_batch_are_read_as_by_the_codec_or_not_at_all(payload):
+    split = split_payload(payload)
+    if split is not None:
+        read = read_batch_identity(split.rest)
+        assert read is None or read == decode_payload(split.rest)
+
+
+def test_an_agents_epoch_and_batch_go_the_short_way():
+    names = ("Uplink/Epoch", "Uplink/Batch")
+    for time_ms in (None, TIME_MS):
+        metrics = [wire.Metric(name=each, timestamp=TIME_MS, datatype=UINT64, long_value=2**62) for each in names]
+        octets = wire.Payload(timestamp=time_ms, seq=255, metrics=metrics).SerializeToString()
+        assert read_batch_identity(octets) == decode_payload(octets)
+        for place in range(len(octets)):
+            cut = octets[:place] + octets[place + 1 :]
+            read = read_batch_identity(cut)
+            assert read is None or read == decode_payload(cut), f"without octet {place}"
 
 
 @given(st.binary(max_size=200))

@@ -59,7 +59,7 @@ EXTRAS = {
 }
 DEVELOPMENT_ONLY = {"grafana": {"grafana_foundation_sdk"}}
 """Import names of the development group, for a package of which no code runs on the platform."""
-PLATFORM_CONTRACTS = {"contracts.record", "contracts.record_message"}
+PLATFORM_CONTRACTS = {"contracts.arrow_layout", "contracts.record", "contracts.record_message"}
 """Modules of contracts that need the platform's weight (numpy): an agent never imports them."""
 PLATFORM_SIMULATORS = {
     "simulators.check_load", "simulators.load_connection", "simulators.load_gateway", "simulators.load_ledger",
@@ -103,6 +103,7 @@ SHELLS: dict[str, str] = {
     "alarm_service.kafka_to_journal": "reads condition events from Kafka into the journal",
     "broker_config.cli": "the command line; writes a broker's files",
     "broker_config.set_up_influxdb": "makes buckets and tasks on an InfluxDB server",
+    "broker_config.set_up_influxdb_1": "asks and changes an InfluxDB 1.8",
     "broker_config.set_up_kafka": "makes topics on a Kafka cluster",
     "console.cli": "the command line",
     "console.desk": "what the routes have at hand: services, store, clock",
@@ -120,6 +121,7 @@ SHELLS: dict[str, str] = {
     "deploy.prepare_run": "makes the run directory: lock, secrets, ports, files",
     "deploy.probe": "asks whether a program is ready",
     "deploy.stack.build_influxdb": "builds InfluxDB from its Go module",
+    "deploy.stack.build_influxdb_1": "compiles InfluxDB 1.8 for tests",
     "deploy.stack.cli": "the command line of the real servers",
     "deploy.stack.fetch_kafka": "fetches Kafka's jars and checks them",
     "deploy.stack.find_servers": "finds servers that are installed or in the cache",
@@ -192,8 +194,10 @@ SHELLS: dict[str, str] = {
     "stream_processor.distributed.bridge_process": "the bridge: a broker's gateways to Kafka, until a signal",
     "stream_processor.distributed.channel_to_kafka": "writes what was gathered to Kafka",
     "stream_processor.distributed.commands_to_mqtt": "publishes what jobs have to say to gateways",
+    "stream_processor.distributed.faust_consumer": "Faust's consumer: runs of messages, durable offsets",
     "stream_processor.distributed.faust_job": "runs a job as a Faust worker, until a signal",
     "stream_processor.distributed.follow_topics": "keeps the read process up to date from Kafka",
+    "stream_processor.distributed.kafka_compression": "sets how hard aiokafka compresses",
     "stream_processor.distributed.kafka_producer": "writes to Kafka",
     "stream_processor.distributed.parquet_archive": "journals and closed Parquet files of the archive",
     "stream_processor.distributed.read_process": "the read API over Kafka and InfluxDB, until a signal",
@@ -209,6 +213,7 @@ SHELLS: dict[str, str] = {
     "stream_processor.http_api": "serves HTTP",
     "stream_processor.influx_reader": "asks InfluxDB over HTTP",
     "stream_processor.influx_sink": "writes bodies of lines to InfluxDB",
+    "stream_processor.lean_connection": "short cuts past aiomqtt and paho for what comes and goes in thousands",
     "stream_processor.mqtt_to_channel": "the bridge: a Sparkplug host on the broker",
     "stream_processor.outbox_to_alarm_service": "tells condition events to the alarm service",
     "stream_processor.parquet_export": "writes Parquet files",

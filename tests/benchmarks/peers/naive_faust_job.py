@@ -10,7 +10,7 @@ import sys
 
 import faust
 from influxdb_client import Point
-from readings import Meter, readings, score
+from readings import Meter, is_written, readings, score
 
 SERVERS, TOPIC, PARTITIONS, WANTED = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 
@@ -37,7 +37,7 @@ async def observe(stream: faust.Stream[bytes]) -> None:
             states[channel] = state
             point = Point("gas").tag("district", f"d{channel % 5}").tag("gateway", f"g{channel % 100}")
             point = point.tag("node", f"n{channel // 3}").tag("quantity", f"q{channel % 3}").field("value", value)
-            if z is not None:
+            if is_written(z):
                 point = point.field("score_ewma_z", z)
             point.time(time_ns).to_line_protocol()
             count += 1

@@ -13,6 +13,7 @@ ALPHA = 0.02
 WARM_UP = 30
 CLIP = 6.0
 RESOLUTION = 0.05
+WRITTEN_FROM = 3.0
 
 State = tuple[int, float, float]
 """Count, mean, variance."""
@@ -37,9 +38,14 @@ def score(state: State | None, value: float) -> tuple[State, float | None]:
     return (count + 1, mean + weight * deviation, (1 - weight) * (variance + weight * deviation * deviation)), z
 
 
+def is_written(z: float | None) -> bool:
+    """As contracts/influx_schema.py says it (`SCORE_WRITTEN_FROM`)."""
+    return z is not None and abs(z) >= WRITTEN_FROM
+
+
 def line(channel: int, time_ns: int, value: float, z: float | None) -> str:
-    """A point of line protocol."""
-    scored = "" if z is None else f",score_ewma_z={z:.3f}"
+    """A point of line protocol, with the fields that ours has."""
+    scored = f",score_ewma_z={z:.3f}" if is_written(z) else ""
     tags = f"district=d{channel % 5},gateway=g{channel % 100},node=n{channel // 3},quantity=q{channel % 3}"
     return f"gas,{tags} value={value}{scored} {time_ns}"
 

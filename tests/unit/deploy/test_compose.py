@@ -119,6 +119,16 @@ def test_a_command_line_is_one_that_its_program_takes(name, city):
         assert f"{option} " in told.stdout, f"{script} {action} has no {option}"
 
 
+def test_the_servers_have_the_options_of_make_stack():
+    for option in recipe.KAFKA_OPTIONS:
+        assert option in BLOCKS["kafka"]
+    for variable in recipe.INFLUXDB_ENVIRONMENT:
+        name, _, value = variable.partition("=")
+        assert re.search(rf'^      {name}: "?{value}"?$', BLOCKS["influxdb"], re.MULTILINE)
+    assert '      INFLUXD_PPROF_DISABLED: "true"\n' in BLOCKS["influxdb"]
+    assert "--pprof-disabled" in recipe.INFLUXDB_OPTIONS
+
+
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "influxdb-buckets"])
 def test_the_shipped_example_is_a_configuration_for_the_command_line(name, city):
     script, action, *options = command_of(name)

@@ -53,6 +53,10 @@ def test_every_server_listens_on_loopback_only():
     assert "listen_addresses=127.0.0.1" in text
 
 
+def test_influxdb_syncs_what_it_is_given_before_it_answers():
+    assert "wal" not in " ".join(plan()["influxdb"].argv), "its own choice is to sync its log at each write"
+
+
 def test_a_reader_who_mistypes_a_topic_makes_none():
     assert "auto.create.topics.enable=false\n" in recipe.render_kafka(RUN, PORTS)
 

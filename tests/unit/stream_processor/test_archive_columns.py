@@ -9,7 +9,8 @@ import pytest
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
 from contracts.uplink import BatchIdentity
-from stream_processor.archive_columns import SCHEMA, build_parts, points_of_table, rows_of_messages
+from stream_processor.archive_columns import TABLE_SCHEMA, build_parts, rows_of_messages
+from stream_processor.archive_points import points_of_table
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.line_protocol import Points, build_bodies, series_of_fleet
 from tests.scored_messages import METHANE, NAN, OXYGEN, SECOND_NS, STRAIN, good, scored_message, small_fleet
@@ -88,7 +89,7 @@ def test_rows_are_sorted_by_channel_and_time_and_keep_their_order_of_arrival():
         "date=2025-11-01/domain=gas": [3.0, 4.0, 0.5, 2.0, 1.0],
         "date=2025-11-02/domain=bridge": [5.0],
     }
-    assert all(table.schema == SCHEMA for table in parts.values())
+    assert all(table.schema == TABLE_SCHEMA for table in parts.values())
 
 
 def test_times_that_cannot_be_make_one_folder_and_not_thousands():
@@ -157,3 +158,23 @@ def test_tags_that_need_escapes_come_back_as_they_were():
 
 def test_nothing_makes_no_file():
     assert parts_of(scored_message(1)) == {}
+
+
+def test_rows_of_many_channels_and_times_stand_in_order_however_they_came():
+    chance = np.random.default_rng(3)
+    rows = [
+        good(int(chance.choice([METHANE, OXYGEN])), T + int(chance.integers(0, 9)) * SECOND_NS, float(number))
+        for number in range(200)
+    ]
+    (table,) = parts_of(*(scored_message(number, *rows[number : number + 20]) for number in range(0, 200, 20))).values()
+    expected = sorted(rows, key=lambda row: row[:2])  # stable: what came first stands first
+    assert table.column("value").to_pylist() == [row[2] for row in expected]
+
+
+def test_more_channels_than_sixteen_bits_can_number_stand_in_order():
+    count = 70_000
+    times = {channel: T + (channel % 7) * SECOND_NS for channel in range(1, count + 1)}
+    rows = [good(channel, time_ns, 1.0) for channel, time_ns in times.items()]
+    (table,) = parts_of(scored_message(1, *reversed(rows)), contexts={}).values()
+    assert table.column("channel_id").to_pylist() == list(times)
+    assert table.column("event_time").cast(pa.int64()).to_pylist() == [each // 1_000_000 for each in times.values()]

@@ -136,6 +136,16 @@ def test_rounds_hold_each_live_channel_once_and_keep_the_order_of_arrival():
     assert list(split_rounds(np.zeros(0, dtype=np.intp), np.zeros(0, dtype=bool))) == []
 
 
+def test_rounds_are_the_same_for_rows_beyond_sixteen_bits():
+    rows, _ = traffic(500, channels=40)
+    is_history = np.random.default_rng(2).random(500) < 0.1
+    low, high = (
+        [(each.live.tolist(), each.history.tolist()) for each in split_rounds(shifted, is_history)]
+        for shifted in (rows, rows * 70_000)
+    )
+    assert low == high
+
+
 def test_history_stands_in_the_round_of_the_live_reading_after_it():
     rows = np.array([3, 3, 3, 1, 3, 3])
     is_history = np.array([True, False, True, True, False, True])
