@@ -13,18 +13,18 @@ from importlib import metadata
 from pathlib import Path
 
 from contracts.errors import ConfigurationError, Fault
-from edge_agent.configuration import AgentSettings, ProfileLibrary, find_profile_folder, parse_configuration
-from edge_agent.configuration_versions import ConfigurationVersions
-from edge_agent.decode_options import add_decode_parser
+from edge_agent.commands.decode_options import add_decode_parser
+from edge_agent.commands.read_once import read_once, read_word_orders
+from edge_agent.commands.scan_line import add_scan_parser, scan_command
+from edge_agent.commands.watch_lines import watch_lines
 from edge_agent.errors import AgentError
-from edge_agent.keep_configuration import ConfigurationKeeper
-from edge_agent.load_profiles import load_profiles
-from edge_agent.read_once import read_once, read_word_orders
-from edge_agent.reread_configuration import Loaded
 from edge_agent.run_agent import run_until_stopped
-from edge_agent.scan_line import add_scan_parser, scan_command
-from edge_agent.spool_status import describe_spool
-from edge_agent.watch_lines import watch_lines
+from edge_agent.settings.configuration import AgentSettings, ProfileLibrary, find_profile_folder, parse_configuration
+from edge_agent.settings.configuration_versions import ConfigurationVersions
+from edge_agent.settings.keep_configuration import ConfigurationKeeper
+from edge_agent.settings.load_profiles import load_profiles
+from edge_agent.settings.reread_configuration import Loaded
+from edge_agent.spool.spool_status import describe_spool
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
@@ -126,7 +126,7 @@ def _spool_status(_chosen: argparse.Namespace, path: Path) -> int:
 
 
 def _decode(chosen: argparse.Namespace, _path: Path) -> int:
-    from edge_agent.decode_command import decode_command  # noqa: PLC0415  # no weight on the agent that runs
+    from edge_agent.commands.decode_command import decode_command  # noqa: PLC0415  # no weight on the agent that runs
 
     return decode_command(chosen)
 

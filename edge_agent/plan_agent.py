@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.channel_table import ChannelTable
-from edge_agent.configuration import (
+from edge_agent.lines.device_poll import Device, FrameDevice, ModbusDevice
+from edge_agent.lines.listen_configuration import ListeningBusSettings
+from edge_agent.lines.report_filter import ReportRule
+from edge_agent.modbus.register_limits import LimitMemory
+from edge_agent.modbus.register_plan import SERIAL_REQUEST_COST, TCP_REQUEST_COST
+from edge_agent.settings.configuration import (
     AgentSettings,
     BusSettings,
     FrameNodeSettings,
@@ -21,12 +26,7 @@ from edge_agent.configuration import (
     ProfileLibrary,
     SerialFrameBusSettings,
 )
-from edge_agent.device_poll import Device, FrameDevice, ModbusDevice
-from edge_agent.listen_configuration import ListeningBusSettings
-from edge_agent.profile import ModbusProfile, SerialFrameProfile
-from edge_agent.register_limits import LimitMemory
-from edge_agent.register_plan import SERIAL_REQUEST_COST, TCP_REQUEST_COST
-from edge_agent.report_filter import ReportRule
+from edge_agent.settings.profile import ModbusProfile, SerialFrameProfile
 
 
 @dataclass(frozen=True, slots=True)

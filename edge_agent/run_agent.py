@@ -13,30 +13,30 @@ from pathlib import Path
 from typing import Final
 
 from contracts.errors import ConfigurationError
-from edge_agent.broker_link import BrokerLink
-from edge_agent.build_poller import build_poller
-from edge_agent.commit_readings import CommitLoop
 from edge_agent.drivers import LISTENERS
 from edge_agent.errors import AgentError
 from edge_agent.feed_watchdog import feed_watchdog, show_life
-from edge_agent.field_side import FieldSide
-from edge_agent.flow_log import FlowLog
-from edge_agent.keep_configuration import ConfigurationKeeper
-from edge_agent.listen_bus import BusListener
+from edge_agent.lines.build_poller import build_poller
+from edge_agent.lines.listen_bus import BusListener
+from edge_agent.lines.plan_listeners import plan_listeners
+from edge_agent.lines.poll_bus import BusPoller
+from edge_agent.lines.report_filter import ReportedSink
 from edge_agent.liveness import SPOOL, SPOOL_LIMIT_S, Liveness, line_limit_s
-from edge_agent.obey_host import HostOrders
+from edge_agent.modbus.store_limits import LimitFile
+from edge_agent.outputs.field_side import FieldSide
 from edge_agent.plan_agent import BusPlan, plan_agent
-from edge_agent.plan_listeners import plan_listeners
-from edge_agent.poll_bus import BusPoller
-from edge_agent.publish_batches import Uplink
-from edge_agent.reading_buffer import ReadingBuffer
-from edge_agent.report_filter import ReportedSink
-from edge_agent.reread_configuration import Loaded, Reread
-from edge_agent.resend_schedule import ResendSchedule
-from edge_agent.set_points import plan_set_points
-from edge_agent.sparkplug_session import EdgeNode
-from edge_agent.spool_thread import SpoolThread
-from edge_agent.store_limits import LimitFile
+from edge_agent.settings.flow_log import FlowLog
+from edge_agent.settings.keep_configuration import ConfigurationKeeper
+from edge_agent.settings.reread_configuration import Loaded, Reread
+from edge_agent.spool.commit_readings import CommitLoop
+from edge_agent.spool.reading_buffer import ReadingBuffer
+from edge_agent.spool.set_points import plan_set_points
+from edge_agent.spool.spool_thread import SpoolThread
+from edge_agent.uplink.broker_link import BrokerLink
+from edge_agent.uplink.obey_host import HostOrders
+from edge_agent.uplink.publish_batches import Uplink
+from edge_agent.uplink.resend_schedule import ResendSchedule
+from edge_agent.uplink.sparkplug_session import EdgeNode
 
 GC_THRESHOLDS: Final = (50_000, 20, 20)
 """Allocations before the garbage collector looks for cycles (Python's own: 700, 10, 10)."""

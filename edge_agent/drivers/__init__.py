@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from edge_agent.device_poll import Answer, Request
 from edge_agent.drivers.listen_serial import SerialListener
 from edge_agent.drivers.listen_tcp import TcpListener
 from edge_agent.drivers.modbus_rtu import ModbusRtuDriver
 from edge_agent.drivers.modbus_tcp import ModbusTcpDriver
 from edge_agent.drivers.serial_frame import SerialFrameDriver
-from edge_agent.listen_bus import Listener
+from edge_agent.lines.device_poll import Answer, Request
+from edge_agent.lines.listen_bus import Listener
 
 
 class Driver(Protocol):

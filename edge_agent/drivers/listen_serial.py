@@ -10,8 +10,8 @@ from typing import Final
 import serial
 
 from edge_agent.errors import LineLostError
-from edge_agent.listen_bus import Converse
-from edge_agent.listen_configuration import SerialEndpointSettings
+from edge_agent.lines.listen_bus import Converse
+from edge_agent.lines.listen_configuration import SerialEndpointSettings
 
 READ_BYTES: Final = 4096
 WRITE_PATIENCE_S: Final = 1.0

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from edge_agent.errors import LineLostError
-from edge_agent.listen_bus import Converse
-from edge_agent.listen_configuration import TcpEndpointSettings
-from edge_agent.note_limit import NoteLimit
+from edge_agent.lines.listen_bus import Converse
+from edge_agent.lines.listen_configuration import TcpEndpointSettings
+from edge_agent.lines.note_limit import NoteLimit
 
 READ_BYTES: Final = 4096
 WRITE_PATIENCE_S: Final = 5.0

@@ -18,12 +18,12 @@ from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersResponse, ReadInputRegistersResponse
 
 from contracts.quality import Reason, reason_of_modbus_exception
-from edge_agent.answer_remains import ModbusQuestion
-from edge_agent.device_poll import Answer, ModbusRequest, ModbusWrite, Request
 from edge_agent.errors import LineLostError
-from edge_agent.late_answer import LateAnswerGuard
-from edge_agent.modbus_write import WRITE_MULTIPLE_COILS, WRITE_SINGLE_COIL, WRITE_SINGLE_REGISTER
-from edge_agent.register_field import BIT_FUNCTION_CODES
+from edge_agent.lines.device_poll import Answer, ModbusRequest, ModbusWrite, Request
+from edge_agent.modbus.answer_remains import ModbusQuestion
+from edge_agent.modbus.late_answer import LateAnswerGuard
+from edge_agent.modbus.modbus_write import WRITE_MULTIPLE_COILS, WRITE_SINGLE_COIL, WRITE_SINGLE_REGISTER
+from edge_agent.modbus.register_field import BIT_FUNCTION_CODES
 
 Client = AsyncModbusTcpClient | AsyncModbusSerialClient
 PacketTrace = Callable[[bool, bytes], bytes]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pymodbus.client import AsyncModbusSerialClient
 from pymodbus.framer import FramerType
 
-from edge_agent.answer_remains import REMAINS_JUDGES
-from edge_agent.configuration import ModbusRtuBusSettings
 from edge_agent.drivers.modbus_exchange import ModbusExchange, PacketTrace
-from edge_agent.late_answer import LateAnswerGuard
-from edge_agent.rtu_frame import frame_gap_s
+from edge_agent.modbus.answer_remains import REMAINS_JUDGES
+from edge_agent.modbus.late_answer import LateAnswerGuard
+from edge_agent.modbus.rtu_frame import frame_gap_s
+from edge_agent.settings.configuration import ModbusRtuBusSettings
 
 
 class ModbusRtuDriver(ModbusExchange):

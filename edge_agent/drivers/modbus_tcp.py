@@ -9,10 +9,10 @@ from __future__ import annotations
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.framer import FramerType
 
-from edge_agent.answer_remains import REMAINS_JUDGES
-from edge_agent.configuration import ModbusTcpBusSettings
 from edge_agent.drivers.modbus_exchange import ModbusExchange, PacketTrace
-from edge_agent.late_answer import LateAnswerGuard
+from edge_agent.modbus.answer_remains import REMAINS_JUDGES
+from edge_agent.modbus.late_answer import LateAnswerGuard
+from edge_agent.settings.configuration import ModbusTcpBusSettings
 
 _FRAMERS = {"tcp": FramerType.SOCKET, "rtu": FramerType.RTU, "ascii": FramerType.ASCII}
 

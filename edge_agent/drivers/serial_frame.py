@@ -9,10 +9,10 @@ import termios
 import serial
 
 from contracts.quality import Reason
-from edge_agent.configuration import SerialFrameBusSettings
-from edge_agent.device_poll import Answer, FrameRequest, Request
 from edge_agent.errors import LineLostError
-from edge_agent.frame_answer import AnswerWatch
+from edge_agent.frames.frame_answer import AnswerWatch
+from edge_agent.lines.device_poll import Answer, FrameRequest, Request
+from edge_agent.settings.configuration import SerialFrameBusSettings
 
 _READ_BYTES = 4096
 

@@ -28,8 +28,8 @@ from contracts import uplink
 from contracts.sparkplug.datatype import DataType
 from contracts.sparkplug.payload import Metric, Payload, decode_payload, encode_payload
 from edge_agent.channel_table import ChannelTable
-from edge_agent.reading_buffer import SealedBatch
-from edge_agent.store_readings import Spool
+from edge_agent.spool.reading_buffer import SealedBatch
+from edge_agent.spool.store_readings import Spool
 
 pytestmark = pytest.mark.needs_mosquitto
 

@@ -13,12 +13,12 @@ import pytest
 from contracts.errors import ConfigurationError
 from contracts.quality import Reason
 from edge_agent.channel_table import ChannelTable
-from edge_agent.configuration import SerialFrameBusSettings, parse_configuration
-from edge_agent.device_poll import FrameDevice
 from edge_agent.drivers import DRIVERS
-from edge_agent.load_profiles import load_profiles
-from edge_agent.modbus_device import LimitMemory
+from edge_agent.lines.device_poll import FrameDevice
+from edge_agent.modbus.modbus_device import LimitMemory
 from edge_agent.plan_agent import plan_bus
+from edge_agent.settings.configuration import SerialFrameBusSettings, parse_configuration
+from edge_agent.settings.load_profiles import load_profiles
 
 PROFILES = load_profiles()
 SDS011 = bytes.fromhex("aac00800080058d941ab")

@@ -20,12 +20,12 @@ from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from contracts.quality import Reason
-from edge_agent.configuration import ModbusRtuBusSettings, ModbusTcpBusSettings, SerialFrameBusSettings
-from edge_agent.device_poll import FrameRequest, ModbusRequest
 from edge_agent.drivers import DRIVERS
 from edge_agent.errors import LineLostError
-from edge_agent.frame_answer import read_answer
-from edge_agent.load_profiles import load_profiles
+from edge_agent.frames.frame_answer import read_answer
+from edge_agent.lines.device_poll import FrameRequest, ModbusRequest
+from edge_agent.settings.configuration import ModbusRtuBusSettings, ModbusTcpBusSettings, SerialFrameBusSettings
+from edge_agent.settings.load_profiles import load_profiles
 
 REGISTERS = list(range(1000, 1100))
 CO2_QUESTION = bytes.fromhex("ff0186000000000079")

@@ -29,12 +29,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from contracts.sparkplug.payload import Metric, decode_payload
 from edge_agent.channel_table import ChannelTable, Reading
-from edge_agent.configuration import AgentSettings
 from edge_agent.drivers import LISTENERS
 from edge_agent.errors import LineLostError
-from edge_agent.listen_bus import BusListener, Line
-from edge_agent.listen_configuration import SerialEndpointSettings, TcpEndpointSettings
-from edge_agent.plan_listeners import plan_listeners
+from edge_agent.lines.listen_bus import BusListener, Line
+from edge_agent.lines.listen_configuration import SerialEndpointSettings, TcpEndpointSettings
+from edge_agent.lines.plan_listeners import plan_listeners
+from edge_agent.settings.configuration import AgentSettings
 from simulators.gb26875_frame import make_component_state, make_transmitter_state
 from simulators.gb26875_transmitter import FireTransmitter
 from simulators.hj212_station import Hj212Station

@@ -26,15 +26,15 @@ from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from contracts.quality import Reason
-from edge_agent.build_poller import build_poller
 from edge_agent.channel_table import ChannelTable
-from edge_agent.configuration import ModbusRtuBusSettings, ModbusTcpBusSettings
-from edge_agent.device_poll import ModbusRequest
 from edge_agent.drivers import DRIVERS
-from edge_agent.modbus_write import ModbusWrite
+from edge_agent.lines.build_poller import build_poller
+from edge_agent.lines.device_poll import ModbusRequest
+from edge_agent.modbus.modbus_write import ModbusWrite
+from edge_agent.modbus.register_limits import LimitMemory
 from edge_agent.plan_agent import plan_bus
-from edge_agent.profile import ModbusProfile
-from edge_agent.register_limits import LimitMemory
+from edge_agent.settings.configuration import ModbusRtuBusSettings, ModbusTcpBusSettings
+from edge_agent.settings.profile import ModbusProfile
 from simulators.modbus_frame import Request, compute_crc, split_rtu
 
 COUNTER = ModbusProfile.model_validate(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.broker_link import BrokerLink
-from edge_agent.configuration import MqttSettings
-from edge_agent.mqtt_connection import ConnectionEnded, ConnectionReady, ConnectionReport, Will
+from edge_agent.settings.configuration import MqttSettings
+from edge_agent.uplink.broker_link import BrokerLink
+from edge_agent.uplink.mqtt_connection import ConnectionEnded, ConnectionReady, ConnectionReport, Will
 from tests.conformance.conftest import _running_mosquitto
 
 pytestmark = pytest.mark.needs_mosquitto

@@ -23,16 +23,16 @@ from pathlib import Path
 import pytest
 
 from contracts.ranges import RangeSet
-from edge_agent.batch_columns import decode_columns
 from edge_agent.channel_table import ChannelTable
-from edge_agent.commit_readings import CommitLoop
 from edge_agent.errors import SpoolFullError, SpoolUnusableError, SpoolWriteError
-from edge_agent.reading_buffer import ReadingBuffer, SealedBatch
-from edge_agent.replace_spool import find_set_aside, write_epoch_note
-from edge_agent.sparkplug_session import Counters
-from edge_agent.spool_status import describe_spool
-from edge_agent.spool_thread import SpoolThread
-from edge_agent.store_readings import APPLICATION_ID, Spool, StoredBatch
+from edge_agent.spool.batch_columns import decode_columns
+from edge_agent.spool.commit_readings import CommitLoop
+from edge_agent.spool.reading_buffer import ReadingBuffer, SealedBatch
+from edge_agent.spool.replace_spool import find_set_aside, write_epoch_note
+from edge_agent.spool.spool_status import describe_spool
+from edge_agent.spool.spool_thread import SpoolThread
+from edge_agent.spool.store_readings import APPLICATION_ID, Spool, StoredBatch
+from edge_agent.uplink.sparkplug_session import Counters
 from simulators.spool_ledger import attach_spool_ledger, read_spool_ledger
 
 ROOT = Path(__file__).parents[2]
@@ -44,8 +44,8 @@ import sys
 from pathlib import Path
 import asyncio
 from edge_agent.channel_table import ChannelTable
-from edge_agent.reading_buffer import SealedBatch
-from edge_agent.spool_thread import SpoolThread
+from edge_agent.spool.reading_buffer import SealedBatch
+from edge_agent.spool.spool_thread import SpoolThread
 channels = ChannelTable()
 channels.add("bus", "node", "level")
 spool = SpoolThread(Path(sys.argv[1]), 1 << 30, channels)
@@ -335,9 +335,9 @@ import asyncio, json, sys
 from pathlib import Path
 from edge_agent.channel_table import ChannelTable
 from edge_agent.errors import SpoolWriteError
-from edge_agent.reading_buffer import SealedBatch
-from edge_agent.spool_thread import SpoolThread
-from edge_agent.store_readings import Spool
+from edge_agent.spool.reading_buffer import SealedBatch
+from edge_agent.spool.spool_thread import SpoolThread
+from edge_agent.spool.store_readings import Spool
 folder = Path(sys.argv[1])
 channels = ChannelTable()
 channels.add("bus", "node", "level")
@@ -664,8 +664,8 @@ import asyncio, json, resource, sys
 from pathlib import Path
 from edge_agent.channel_table import ChannelTable
 from edge_agent.errors import SpoolWriteError
-from edge_agent.reading_buffer import SealedBatch
-from edge_agent.spool_thread import SpoolThread
+from edge_agent.spool.reading_buffer import SealedBatch
+from edge_agent.spool.spool_thread import SpoolThread
 path = Path(sys.argv[1])
 channels = ChannelTable()
 channels.add("bus", "node", "level")

@@ -22,11 +22,11 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge_agent.broker_choice import EndKind
-from edge_agent.broker_link import BrokerLink
-from edge_agent.configuration import MqttSettings
 from edge_agent.errors import CredentialError
-from edge_agent.mqtt_connection import ConnectionEnded, ConnectionReady, ConnectionReport, Will
+from edge_agent.settings.configuration import MqttSettings
+from edge_agent.uplink.broker_choice import EndKind
+from edge_agent.uplink.broker_link import BrokerLink
+from edge_agent.uplink.mqtt_connection import ConnectionEnded, ConnectionReady, ConnectionReport, Will
 from tests.mqtt_probe import Client, free_port, wait_until
 from tests.tls_broker import TlsBroker, make_authority, make_certificate, make_expired, openssl, revoke
 

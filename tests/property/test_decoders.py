@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.quantity import QUANTITIES
-from edge_agent.decode import Decodable, list_decodable
-from edge_agent.decoded import DecodedFrame, describe_decoded
-from edge_agent.load_profiles import load_profiles
+from edge_agent.commands.decode import Decodable, list_decodable
+from edge_agent.commands.decoded import DecodedFrame, describe_decoded
+from edge_agent.settings.load_profiles import load_profiles
 
 DECODABLE = list_decodable(load_profiles())
 GOLDEN = Path(__file__).parents[1] / "golden"

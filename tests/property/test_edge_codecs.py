@@ -13,11 +13,11 @@ from contracts.quality import Reason
 from contracts.sparkplug.datatype import DataType
 from contracts.sparkplug.payload import decode_payload
 from edge_agent.channel_table import Reading
-from edge_agent.ddata_codec import encode_ddata
-from edge_agent.reading_buffer import ReadingBuffer
-from edge_agent.register_field import Field, RegisterType, WordOrder, build_decoder
-from edge_agent.register_limits import RegisterLimits
-from edge_agent.register_plan import plan_reads
+from edge_agent.modbus.register_field import Field, RegisterType, WordOrder, build_decoder
+from edge_agent.modbus.register_limits import RegisterLimits
+from edge_agent.modbus.register_plan import plan_reads
+from edge_agent.spool.reading_buffer import ReadingBuffer
+from edge_agent.uplink.ddata_codec import encode_ddata
 
 fields = st.builds(
     Field,

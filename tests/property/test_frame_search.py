@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.decoded import DecodedFrame
-from edge_agent.frame_decoder import FrameDecoder
-from edge_agent.frame_reader import FrameReader
-from edge_agent.load_profiles import load_profiles
+from edge_agent.commands.decoded import DecodedFrame
+from edge_agent.frames.frame_decoder import FrameDecoder
+from edge_agent.frames.frame_reader import FrameReader
+from edge_agent.settings.load_profiles import load_profiles
 
 PROFILES = load_profiles()
 FRAMES = {

@@ -10,8 +10,8 @@ from contracts.alarm import ConditionDefinition
 from contracts.condition import Direction
 from contracts.fleet import FleetSnapshot
 from contracts.quality import Reason
-from edge_agent.local_alarm import LocalAlarms, LocalCondition
-from edge_agent.output_settings import LocalConditionSettings
+from edge_agent.outputs.local_alarm import LocalAlarms, LocalCondition
+from edge_agent.outputs.output_settings import LocalConditionSettings
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.pipeline.conditions import Conditions, Readings
 

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from edge_agent.actuator import Actuator, ActuatorSettings
-from edge_agent.modbus_write import ModbusWrite
+from edge_agent.modbus.modbus_write import ModbusWrite
+from edge_agent.outputs.actuator import Actuator, ActuatorSettings
 
 
 def actuator(**more) -> Actuator:

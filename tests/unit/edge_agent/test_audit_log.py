@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.audit_log import KEPT_FILES, AuditLog
+from edge_agent.outputs.audit_log import KEPT_FILES, AuditLog
 
 
 def record(log, number=0, why="because"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge_agent.broker_choice import BrokerChoice, EndKind, after_end, first_choice
+from edge_agent.uplink.broker_choice import BrokerChoice, EndKind, after_end, first_choice
 
 
 def walk(kinds, broker_count=1, protocol="auto"):

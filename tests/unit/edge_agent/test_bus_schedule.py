@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edge_agent.bus_schedule import SILENT_SHARE, BusSchedule, DeviceRhythm
+from edge_agent.lines.bus_schedule import SILENT_SHARE, BusSchedule, DeviceRhythm
 
 
 @dataclass

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from edge_agent.calibration import (
+from edge_agent.lines.calibration import (
     LinearCalibration,
     LookupCalibration,
     PolynomialCalibration,

@@ -7,9 +7,9 @@ import pytest
 
 from contracts.errors import ConfigurationError
 from edge_agent.cli import run_command
-from edge_agent.configuration import parse_configuration
-from edge_agent.load_profiles import load_profiles
 from edge_agent.plan_agent import plan_agent
+from edge_agent.settings.configuration import parse_configuration
+from edge_agent.settings.load_profiles import load_profiles
 
 PROFILES = load_profiles()
 EXAMPLE = (resources.files("edge_agent") / "example.toml").read_text()

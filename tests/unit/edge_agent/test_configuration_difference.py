@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edge_agent.configuration import parse_configuration
-from edge_agent.configuration_difference import describe, find_difference
-from edge_agent.load_profiles import load_profiles
+from edge_agent.settings.configuration import parse_configuration
+from edge_agent.settings.configuration_difference import describe, find_difference
+from edge_agent.settings.load_profiles import load_profiles
 
 HEAD = '[gateway]\ngateway_id = "gw-1"\ndistrict_id = "d"\n[mqtt]\nport = {port}\n[spool]\npath = "spool.sqlite"\n'
 BUS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_agent.configuration_trial import (
+from edge_agent.settings.configuration_trial import (
     SETTLED_S,
     UPLINK,
     ConfigurationTrial,

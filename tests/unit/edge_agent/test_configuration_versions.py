@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.configuration_versions import KEPT_VERSIONS, ConfigurationVersions
+from edge_agent.settings.configuration_versions import KEPT_VERSIONS, ConfigurationVersions
 
 
 @pytest.fixture

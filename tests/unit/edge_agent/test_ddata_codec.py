@@ -5,7 +5,7 @@ from contracts.quality import REASONS, Reason
 from contracts.sparkplug import sparkplug_b_pb2 as wire
 from contracts.sparkplug.datatype import DataType
 from contracts.sparkplug.payload import Metric, Payload, Property, decode_payload, encode_payload
-from edge_agent.ddata_codec import encode_ddata, encode_varint
+from edge_agent.uplink.ddata_codec import encode_ddata, encode_varint
 
 MS = 1_000_000
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.capture_file import CaptureError, Packet, read_packets
-from edge_agent.capture_flow import MAX_EARLY_SEGMENTS, read_flows
 from edge_agent.cli import run_command
+from edge_agent.commands.capture_file import CaptureError, Packet, read_packets
+from edge_agent.commands.capture_flow import MAX_EARLY_SEGMENTS, read_flows
 
 CLIENT, SERVER = ("10.0.0.2", 40000), ("10.0.0.1", 4001)
 CO2 = bytes.fromhex("ff86027c42000000ba")

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from edge_agent.cli import run_command
-from edge_agent.decode import list_decodable
-from edge_agent.decode_input import InputError, guess_format, parse_hex
-from edge_agent.load_profiles import load_profiles
+from edge_agent.commands.decode import list_decodable
+from edge_agent.commands.decode_input import InputError, guess_format, parse_hex
+from edge_agent.settings.load_profiles import load_profiles
 
 CO2 = "ff86027c42000000ba"
 SENSORS = json.loads((Path(__file__).parents[2] / "golden/edge_frames/serial_sensors.json").read_text())["vectors"]

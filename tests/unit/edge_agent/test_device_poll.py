@@ -5,10 +5,10 @@ import struct
 import pytest
 
 from contracts.quality import Reason
-from edge_agent.configuration import ModbusNodeSettings
-from edge_agent.device_poll import NARROW_AGAIN_S, ModbusDevice
-from edge_agent.load_profiles import load_profiles
-from edge_agent.profile import ModbusProfile
+from edge_agent.lines.device_poll import NARROW_AGAIN_S, ModbusDevice
+from edge_agent.settings.configuration import ModbusNodeSettings
+from edge_agent.settings.load_profiles import load_profiles
+from edge_agent.settings.profile import ModbusProfile
 
 PROFILES = load_profiles()
 STRAIN = {"strain": {"kind": "vibrating_wire", "gauge_factor": 4.062, "zero_frequency_hz": 900.0}}

@@ -1,7 +1,7 @@
 """What of a poll becomes a reading, on a fake clock."""
 
 from contracts.quality import Reason
-from edge_agent.device_watch import DeviceWatch, PhenomenonClock, is_silent
+from edge_agent.lines.device_watch import DeviceWatch, PhenomenonClock, is_silent
 
 MS = 1_000_000
 SILENT = [(1, None, Reason.NO_ANSWER)]

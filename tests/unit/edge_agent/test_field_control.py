@@ -4,14 +4,14 @@ import asyncio
 import json
 
 from contracts.quality import Reason
-from edge_agent import field_control
-from edge_agent.actuator import Actuator, ActuatorSettings
-from edge_agent.audit_log import AuditLog
-from edge_agent.bus_schedule import DeviceRhythm
-from edge_agent.device_watch import DeviceWatch
-from edge_agent.field_control import FieldControl
-from edge_agent.modbus_write import ModbusWrite
-from edge_agent.poll_bus import BusPoller, PolledDevice
+from edge_agent.lines.bus_schedule import DeviceRhythm
+from edge_agent.lines.device_watch import DeviceWatch
+from edge_agent.lines.poll_bus import BusPoller, PolledDevice
+from edge_agent.modbus.modbus_write import ModbusWrite
+from edge_agent.outputs import field_control
+from edge_agent.outputs.actuator import Actuator, ActuatorSettings
+from edge_agent.outputs.audit_log import AuditLog
+from edge_agent.outputs.field_control import FieldControl
 
 HORN = {"name": "horn", "function_code": 5, "address": 7, "data_type": "coil", "minimum": 0, "maximum": 1}
 

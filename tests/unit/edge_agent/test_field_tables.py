@@ -3,10 +3,10 @@
 import pytest
 
 from contracts.quality import Reason
-from edge_agent.profile import RegisterChannel
-from edge_agent.scan_plan import describe_found, is_device, is_noise, line_settings, parse_device_ids
-from edge_agent.watch_table import WatchRow, draw_table
-from edge_agent.word_order_table import describe_word_orders
+from edge_agent.commands.scan_plan import describe_found, is_device, is_noise, line_settings, parse_device_ids
+from edge_agent.commands.watch_table import WatchRow, draw_table
+from edge_agent.modbus.word_order_table import describe_word_orders
+from edge_agent.settings.profile import RegisterChannel
 
 
 def test_a_channel_shows_in_all_four_word_orders_and_which_are_plausible():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from edge_agent.checksum import Checksum
+from edge_agent.frames.checksum import Checksum
 
 WEATHER = json.loads((Path(__file__).parents[2] / "golden/edge_frames/weather.json").read_text())["vectors"]
 CATALOGUE = {

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.byte_frame import ByteFrame, FrameMeaning, LengthField, Stuffing
-from edge_agent.checksum import Checksum
 from edge_agent.cli import run_command
-from edge_agent.frame_field import ByteConstant, ByteSpan, NumberField
-from edge_agent.frame_profile import BlankSpan, FrameChannel, FrameInfo, FrameState, LineFlag, SerialFrameProfile
-from edge_agent.line_frame import LineFrame
-from edge_agent.line_parts import PartField
-from edge_agent.state_rule import StateRule
+from edge_agent.frames.byte_frame import ByteFrame, FrameMeaning, LengthField, Stuffing
+from edge_agent.frames.checksum import Checksum
+from edge_agent.frames.frame_field import ByteConstant, ByteSpan, NumberField
+from edge_agent.frames.frame_profile import BlankSpan, FrameChannel, FrameInfo, FrameState, LineFlag, SerialFrameProfile
+from edge_agent.frames.line_frame import LineFrame
+from edge_agent.frames.line_parts import PartField
+from edge_agent.settings.state_rule import StateRule
 
 PAGE = (Path(__file__).parents[3] / "docs/device-profiles.md").read_text(encoding="utf-8")
 MODELS = [

@@ -8,11 +8,11 @@ import pytest
 
 from contracts.errors import ConfigurationError
 from contracts.quality import Reason
-from edge_agent.decoded import DecodedFrame, Rejected
-from edge_agent.frame_answer import AnswerWatch, judge_rejects, read_answer
-from edge_agent.frame_decoder import FrameDecoder
-from edge_agent.load_profiles import load_profiles
-from edge_agent.profile import parse_profile
+from edge_agent.commands.decoded import DecodedFrame, Rejected
+from edge_agent.frames.frame_answer import AnswerWatch, judge_rejects, read_answer
+from edge_agent.frames.frame_decoder import FrameDecoder
+from edge_agent.settings.load_profiles import load_profiles
+from edge_agent.settings.profile import parse_profile
 
 HEAD = 'protocol = "serial_frame"\ntitle = "T"\nsource = "written for this test"\n'
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from contracts.quality import Reason
-from edge_agent.decoded import DecodedFrame, Rejected
-from edge_agent.frame_decoder import FrameDecoder
-from edge_agent.load_profiles import load_profiles
+from edge_agent.commands.decoded import DecodedFrame, Rejected
+from edge_agent.frames.frame_decoder import FrameDecoder
+from edge_agent.settings.load_profiles import load_profiles
 
 FOLDER = Path(__file__).parents[2] / "golden/edge_frames"
 PROFILES = load_profiles()

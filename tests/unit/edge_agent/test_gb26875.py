@@ -9,9 +9,14 @@ import pytest
 
 from contracts.quality import Reason
 from contracts.quantity import QUANTITIES
-from edge_agent.decoded import DecodedFrame, Rejected, describe_decoded
-from edge_agent.gb26875_channel import ANALOGUE_TYPES, COMPONENT_QUANTITIES, SYSTEM_QUANTITIES, TRANSMITTER_QUANTITIES
-from edge_agent.gb26875_data import (
+from edge_agent.commands.decoded import DecodedFrame, Rejected, describe_decoded
+from edge_agent.gb26875.gb26875_channel import (
+    ANALOGUE_TYPES,
+    COMPONENT_QUANTITIES,
+    SYSTEM_QUANTITIES,
+    TRANSMITTER_QUANTITIES,
+)
+from edge_agent.gb26875.gb26875_data import (
     LAYOUTS,
     DataUnitError,
     UnitType,
@@ -20,9 +25,9 @@ from edge_agent.gb26875_data import (
     encode_data_unit,
     encode_time,
 )
-from edge_agent.gb26875_decode import Gb26875Decoder
-from edge_agent.gb26875_frame import Command, Frame, build_search, decode_frame, encode_frame
-from edge_agent.gb26875_report import read_data_unit
+from edge_agent.gb26875.gb26875_decode import Gb26875Decoder
+from edge_agent.gb26875.gb26875_frame import Command, Frame, build_search, decode_frame, encode_frame
+from edge_agent.gb26875.gb26875_report import read_data_unit
 from simulators.gb26875_frame import (
     make_analogue,
     make_component_state,

@@ -10,10 +10,10 @@ from contracts.configuration import check_settings
 from contracts.errors import ConfigurationError
 from contracts.quality import Reason
 from edge_agent.channel_table import ChannelTable
-from edge_agent.gb26875_endpoint import Gb26875Endpoint
-from edge_agent.listen_configuration import Gb26875BusSettings
-from edge_agent.listen_effect import Deliver, Lane, Moment, Note, Send
-from edge_agent.plan_listeners import plan_listeners
+from edge_agent.gb26875.gb26875_endpoint import Gb26875Endpoint
+from edge_agent.lines.listen_configuration import Gb26875BusSettings
+from edge_agent.lines.listen_effect import Deliver, Lane, Moment, Note, Send
+from edge_agent.lines.plan_listeners import plan_listeners
 from simulators.gb26875_frame import make_analogue, make_component_state, make_time, make_transmitter_state
 from simulators.gb26875_transmitter import FireTransmitter
 

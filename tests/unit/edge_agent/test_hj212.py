@@ -9,14 +9,14 @@ import pytest
 
 from contracts.quality import Reason
 from contracts.quantity import QUANTITIES
-from edge_agent.decoded import DecodedFrame, Rejected
-from edge_agent.hj212_decode import Hj212Decoder
-from edge_agent.hj212_factor import FACTORS
-from edge_agent.hj212_frame import compute_crc, encode_frame, segment_of
-from edge_agent.hj212_packets import PATIENCE_S, PacketAssembly
-from edge_agent.hj212_report import Statistic, judge_flag, read_report
-from edge_agent.hj212_request import DATA_ANSWER, encode_answer
-from edge_agent.hj212_segment import SegmentError, format_time, parse_groups, parse_segment, parse_time
+from edge_agent.commands.decoded import DecodedFrame, Rejected
+from edge_agent.hj212.hj212_decode import Hj212Decoder
+from edge_agent.hj212.hj212_factor import FACTORS
+from edge_agent.hj212.hj212_frame import compute_crc, encode_frame, segment_of
+from edge_agent.hj212.hj212_packets import PATIENCE_S, PacketAssembly
+from edge_agent.hj212.hj212_report import Statistic, judge_flag, read_report
+from edge_agent.hj212.hj212_request import DATA_ANSWER, encode_answer
+from edge_agent.hj212.hj212_segment import SegmentError, format_time, parse_groups, parse_segment, parse_time
 from simulators.hj212_frame import compute_check, make_frame
 
 VECTORS = json.loads((Path(__file__).parents[2] / "golden/edge_hj212/frames.json").read_text())["vectors"]

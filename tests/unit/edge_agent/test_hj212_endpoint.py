@@ -10,11 +10,11 @@ from contracts.configuration import check_settings
 from contracts.errors import ConfigurationError
 from contracts.quality import Reason
 from edge_agent.channel_table import ChannelTable
-from edge_agent.hj212_endpoint import CLOCK_AGAIN_S, Hj212Endpoint
-from edge_agent.hj212_segment import format_time
-from edge_agent.listen_configuration import Hj212BusSettings
-from edge_agent.listen_effect import Deliver, Lane, Moment, Note, Send
-from edge_agent.plan_listeners import plan_listeners
+from edge_agent.hj212.hj212_endpoint import CLOCK_AGAIN_S, Hj212Endpoint
+from edge_agent.hj212.hj212_segment import format_time
+from edge_agent.lines.listen_configuration import Hj212BusSettings
+from edge_agent.lines.listen_effect import Deliver, Lane, Moment, Note, Send
+from edge_agent.lines.plan_listeners import plan_listeners
 from simulators.hj212_station import Hj212Station
 
 SECOND = 10**9

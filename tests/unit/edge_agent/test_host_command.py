@@ -7,7 +7,7 @@ from contracts.errors import PayloadError
 from contracts.ranges import RangeSet
 from contracts.sparkplug.datatype import DataType
 from contracts.sparkplug.payload import Metric, Payload, encode_payload
-from edge_agent.host_command import (
+from edge_agent.uplink.host_command import (
     AcknowledgeCommand,
     HostStatement,
     RebirthCommand,

@@ -1,6 +1,6 @@
 """How long a line and a device are left alone after a silence, on a fake clock."""
 
-from edge_agent.late_answer import LateAnswerGuard
+from edge_agent.modbus.late_answer import LateAnswerGuard
 
 
 def test_an_unexpected_silence_rests_the_whole_line_and_a_repeated_one_only_the_device():

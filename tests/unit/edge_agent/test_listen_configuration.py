@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import ConfigurationError
-from edge_agent.configuration import AgentSettings, parse_configuration
-from edge_agent.load_profiles import load_profiles
+from edge_agent.lines.plan_listeners import plan_listeners
 from edge_agent.plan_agent import plan_agent
-from edge_agent.plan_listeners import plan_listeners
+from edge_agent.settings.configuration import AgentSettings, parse_configuration
+from edge_agent.settings.load_profiles import load_profiles
 
 PROFILES = load_profiles()
 EXAMPLE = (resources.files("edge_agent") / "example.toml").read_text()

@@ -10,14 +10,21 @@ from hypothesis import strategies as st
 from contracts.configuration import check_settings
 from contracts.quality import Reason
 from edge_agent.channel_table import ChannelTable
-from edge_agent.gb26875_endpoint import Gb26875Endpoint
-from edge_agent.hj212_frame import encode_frame
-from edge_agent.listen_configuration import Gb26875BusSettings, Hj212BusSettings
-from edge_agent.listen_effect import Deliver, Endpoint, Moment, Send
-from edge_agent.note_limit import EVENTS_MAX, PERIOD_S, NoteLimit
-from edge_agent.plan_listeners import plan_listeners
-from edge_agent.reading_memory import AHEAD_MAX_NS, BEHIND_MAX_NS, SANE_SINCE_NS, ReadingMemory, Statement, judge_time
-from edge_agent.set_points import plan_set_points
+from edge_agent.gb26875.gb26875_endpoint import Gb26875Endpoint
+from edge_agent.hj212.hj212_frame import encode_frame
+from edge_agent.lines.listen_configuration import Gb26875BusSettings, Hj212BusSettings
+from edge_agent.lines.listen_effect import Deliver, Endpoint, Moment, Send
+from edge_agent.lines.note_limit import EVENTS_MAX, PERIOD_S, NoteLimit
+from edge_agent.lines.plan_listeners import plan_listeners
+from edge_agent.lines.reading_memory import (
+    AHEAD_MAX_NS,
+    BEHIND_MAX_NS,
+    SANE_SINCE_NS,
+    ReadingMemory,
+    Statement,
+    judge_time,
+)
+from edge_agent.spool.set_points import plan_set_points
 from simulators.gb26875_frame import make_frame
 
 SECOND = 10**9

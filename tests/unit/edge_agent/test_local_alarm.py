@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from contracts.quality import Reason
-from edge_agent.local_alarm import LocalAlarms, LocalCondition
-from edge_agent.output_settings import LocalConditionSettings
+from edge_agent.outputs.local_alarm import LocalAlarms, LocalCondition
+from edge_agent.outputs.output_settings import LocalConditionSettings
 
 SECOND = 1_000_000_000
 

@@ -1,8 +1,8 @@
 """The buffer between poller and disk: batches per bus, bounded, every discard counted."""
 
 from contracts.ranges import RangeSet
-from edge_agent.reading_buffer import MAX_BATCH_READINGS, ReadingBuffer
-from edge_agent.set_points import SetPoints
+from edge_agent.spool.reading_buffer import MAX_BATCH_READINGS, ReadingBuffer
+from edge_agent.spool.set_points import SetPoints
 
 
 def readings(count: int, first: int = 0) -> list:

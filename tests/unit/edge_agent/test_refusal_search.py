@@ -7,10 +7,10 @@ import random
 import pytest
 
 from contracts.quality import Reason
-from edge_agent.configuration import ModbusNodeSettings
-from edge_agent.modbus_device import NARROW_AGAIN_S, PROBE_FIRST_S, ModbusDevice
-from edge_agent.profile import ModbusProfile
-from edge_agent.register_limits import LimitMemory
+from edge_agent.modbus.modbus_device import NARROW_AGAIN_S, PROBE_FIRST_S, ModbusDevice
+from edge_agent.modbus.register_limits import LimitMemory
+from edge_agent.settings.configuration import ModbusNodeSettings
+from edge_agent.settings.profile import ModbusProfile
 
 NOT_ALLOWED = {"protocol": "modbus", "title": "t", "source": "made up for this test"}
 

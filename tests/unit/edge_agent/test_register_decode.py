@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.quality import Reason
-from edge_agent.decode import decoder_of
-from edge_agent.decoded import DecodedFrame, Rejected
-from edge_agent.load_profiles import load_profiles
-from edge_agent.register_decode import RegisterDecoders
-from edge_agent.rtu_frame import compute_crc
+from edge_agent.commands.decode import decoder_of
+from edge_agent.commands.decoded import DecodedFrame, Rejected
+from edge_agent.modbus.register_decode import RegisterDecoders
+from edge_agent.modbus.rtu_frame import compute_crc
+from edge_agent.settings.load_profiles import load_profiles
 
 GOLDEN = Path(__file__).parents[2] / "golden/edge_modbus"
 DEVICES = json.loads((GOLDEN / "modbus_devices.json").read_text())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.register_field import (
+from edge_agent.modbus.register_field import (
     Field,
     RegisterType,
     WordOrder,
@@ -16,8 +16,8 @@ from edge_agent.register_field import (
     decode_text,
     encode_number,
 )
-from edge_agent.register_limits import LimitMemory, RegisterLimits, parse_memory
-from edge_agent.register_plan import plan_reads
+from edge_agent.modbus.register_limits import LimitMemory, RegisterLimits, parse_memory
+from edge_agent.modbus.register_plan import plan_reads
 
 EXCHANGES = json.loads((Path(__file__).parents[2] / "golden/edge_frames/modbus_rtu.json").read_text())["exchanges"]
 

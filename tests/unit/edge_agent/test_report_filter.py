@@ -3,7 +3,7 @@
 import pytest
 
 from contracts.quality import Reason
-from edge_agent.report_filter import ReportedSink, ReportRule
+from edge_agent.lines.report_filter import ReportedSink, ReportRule
 
 OK = Reason.OK
 SECOND = 1_000_000_000

@@ -1,7 +1,7 @@
 """Which batches go out again, on a fake clock."""
 
 from contracts.ranges import RangeSet
-from edge_agent.resend_schedule import (
+from edge_agent.uplink.resend_schedule import (
     ACK_DELAY_S,
     AFTER_ALL,
     BACKLOG_WATCHED_MAX,

@@ -3,7 +3,7 @@
 import pytest
 
 from contracts.quality import Reason
-from edge_agent.rtu_frame import compute_crc, has_right_crc, judge_remains
+from edge_agent.modbus.rtu_frame import compute_crc, has_right_crc, judge_remains
 
 ANSWER = bytes.fromhex("020304c87c462804f5")  # Geokon 3810A manual p. 12
 JUMO = bytes.fromhex("01030485bcc1b84339")

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.quality import Reason
-from edge_agent import gb26875_frame, hj212_frame
-from edge_agent.decoded import Rejected
-from edge_agent.frame_search import MAX_GARBAGE_BYTES, FoundFrame, FrameSearch
+from edge_agent.commands.decoded import Rejected
+from edge_agent.frames.frame_search import MAX_GARBAGE_BYTES, FoundFrame, FrameSearch
+from edge_agent.gb26875 import gb26875_frame
+from edge_agent.hj212 import hj212_frame
 from simulators.gb26875_frame import make_frame as make_fire_frame
 from simulators.hj212_frame import make_frame as make_station_frame
 

@@ -7,8 +7,8 @@ from contracts.quality import Reason
 from contracts.ranges import RangeSet
 from contracts.sparkplug.payload import decode_payload
 from edge_agent.channel_table import ChannelTable
-from edge_agent.reading_buffer import SealedBatch
-from edge_agent.sparkplug_session import (
+from edge_agent.spool.reading_buffer import SealedBatch
+from edge_agent.uplink.sparkplug_session import (
     DEAD_BUS_LINGER_MS,
     HOST_PATIENCE_MS,
     BatchesLost,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.batch_columns import NO_READINGS, READINGS_MAX, BatchColumns, decode_columns, encode_columns
+from edge_agent.spool.batch_columns import NO_READINGS, READINGS_MAX, BatchColumns, decode_columns, encode_columns
 from simulators.spool_ledger import decode_body
 
 NAMES = {number: (f"node-{number}", "level") for number in range(70_000)}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.batch_columns import BatchColumns
-from edge_agent.set_points import SetPoints
-from edge_agent.thin_readings import thin_batches
+from edge_agent.spool.batch_columns import BatchColumns
+from edge_agent.spool.set_points import SetPoints
+from edge_agent.spool.thin_readings import thin_batches
 
 SECOND_NS = 1_000_000_000
 BAD = 64

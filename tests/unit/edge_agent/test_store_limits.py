@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.register_limits import RegisterLimits
-from edge_agent.store_limits import LimitFile
+from edge_agent.modbus.register_limits import RegisterLimits
+from edge_agent.modbus.store_limits import LimitFile
 
 
 def learn(file: LimitFile) -> RegisterLimits:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from contracts.quality import Reason
-from edge_agent.actuator import Actuator, ActuatorSettings
-from edge_agent.audit_log import AuditLog
-from edge_agent.field_control import FieldControl
-from edge_agent.local_alarm import Switch
-from edge_agent.output_settings import CommandAction, OutputSettings
-from edge_agent.switch_outputs import OutputSwitcher, run_command
+from edge_agent.outputs.actuator import Actuator, ActuatorSettings
+from edge_agent.outputs.audit_log import AuditLog
+from edge_agent.outputs.field_control import FieldControl
+from edge_agent.outputs.local_alarm import Switch
+from edge_agent.outputs.output_settings import CommandAction, OutputSettings
+from edge_agent.outputs.switch_outputs import OutputSwitcher, run_command
 
 HORN = {"name": "horn", "function_code": 5, "address": 7, "data_type": "coil", "minimum": 0, "maximum": 1}
 CONDITION = {"node_id": "gas-1", "quantity": "methane_lel", "set_point": 25}

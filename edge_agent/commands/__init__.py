@@ -1,0 +1,1 @@
+"""What a field engineer types beside `run`: decode, read-once, scan, watch."""

@@ -1,0 +1,1 @@
+"""HJ 212-2017: pollution sources and environmental stations that call us."""

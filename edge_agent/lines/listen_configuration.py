@@ -1,0 +1,230 @@
+"""Configuration of buses that listen: HJ 212-2017 and GB/T 26875.3-2011 stations call us. Pure.
+
+[[bus]]  kind = "hj212" or "gb26875_3"
+  [bus.endpoint]  kind = "tcp" (host, port) or "serial" (port, baud_rate, parity, stop_bits)
+  [[bus.node]]  what one station, or one part of it, is to the platform
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, FiniteFloat, field_validator, model_validator
+
+from contracts.configuration import Settings
+from contracts.identifiers import Identifier
+from edge_agent.gb26875.gb26875_channel import COMPONENT_QUANTITIES, SYSTEM_QUANTITIES, TRANSMITTER_QUANTITIES
+from edge_agent.hj212.hj212_factor import FACTORS
+from edge_agent.hj212.hj212_report import Period, Statistic
+
+BAUD_RATES: Final = (1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 57600, 115200, 230400, 460800, 921600)
+
+SILENT_AFTER_S: Final = MappingProxyType(
+    {Period.REALTIME: 900.0, Period.MINUTE: 7_200.0, Period.HOUR: 3.0 * 3_600.0, Period.DAY: 49.0 * 3_600.0}
+)
+"""Two missed reports and some, of the longest interval that is usual. This project's judgement."""
+
+SilenceSeconds = Annotated[FiniteFloat, Field(ge=1.0, le=864_000.0)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+TransmitterAddress = Annotated[int, Field(ge=0, le=2**48 - 1)]
+
+
+class _EndpointSettings(Settings):
+    frame_pause_s: FiniteFloat = Field(default=2.0, ge=0.05, le=60.0)
+    """Bytes that stop in the middle of a frame for so long are no frame any more."""
+
+
+class TcpEndpointSettings(_EndpointSettings):
+    """A TCP server."""
+
+    kind: Literal["tcp"]
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to listen at: "0.0.0.0" for all; the protocols know no encryption, so choose the narrowest."""
+    port: int = Field(ge=1, le=65535)
+    connections_max: int = Field(default=64, ge=1, le=10_000)
+    """Connections at a time; one more is closed at once."""
+    idle_s: FiniteFloat = Field(default=600.0, ge=1.0, le=86_400.0)
+    """A connection on which no whole frame came for so long is closed, however many bytes did."""
+
+
+class SerialEndpointSettings(_EndpointSettings):
+    """A serial port with one station."""
+
+    kind: Literal["serial"]
+    port: str = Field(min_length=1)
+    """Device path (a relative one is relative to the configuration file)."""
+    baud_rate: int = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    stop_bits: Literal[1, 2] = 1
+
+    @field_validator("baud_rate")
+    @classmethod
+    def _check_baud_rate(cls, baud_rate: int) -> int:
+        if baud_rate not in BAUD_RATES:
+            raise ValueError(f"not one of {', '.join(map(str, BAUD_RATES))}")
+        return baud_rate
+
+
+EndpointSettings = Annotated[TcpEndpointSettings | SerialEndpointSettings, Field(discriminator="kind")]
+
+
+class _ListeningBusSettings(Settings):
+    bus_id: Identifier
+    """Sparkplug device id."""
+    endpoint: EndpointSettings
+    retries: int = Field(default=3, ge=0, le=20)
+    """How often a request of ours is made again (GB/T 26875.3, 6.5.5: 3)."""
+
+
+class Hj212NodeSettings(Settings):
+    """One kind of report of one station; several nodes may share a station."""
+
+    node_id: Identifier
+    mn: str = Field(pattern=r"^[0-9A-Za-z_-]{1,24}$")
+    password: str = Field(pattern=r"^[0-9A-Za-z]{1,16}$")
+    period: Period = Period.REALTIME
+    statistic: Statistic | None = None
+    """Which number of each factor; without it the real-time value, or the mean of the interval."""
+    factors: tuple[str, ...] = Field(min_length=1)
+    """Codes of the standard's annex B; each is a channel of its quantity."""
+
+    silent_after_s: SilenceSeconds | None = None
+    """No report for so long: the channels are stale. Without it, by the period (`SILENT_AFTER_S`)."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long the node may be silent."""
+        return self.silent_after_s or SILENT_AFTER_S[self.period]
+
+    @property
+    def chosen_statistic(self) -> Statistic:
+        """Which number counts."""
+        return self.statistic or (Statistic.RTD if self.period is Period.REALTIME else Statistic.AVG)
+
+    @model_validator(mode="after")
+    def _check_factors(self) -> Hj212NodeSettings:
+        taken: dict[str, str] = {}
+        for code in self.factors:
+            quantity = self.quantity_of(code)
+            if quantity in taken:
+                raise ValueError(f"factors: {code!r} and {taken[quantity]!r} are both {quantity}: use two nodes")
+            taken[quantity] = code
+        return self
+
+    def quantity_of(self, code: str) -> str:
+        """The quantity of a factor in this node. Raises ValueError with what is allowed."""
+        factor = FACTORS.get(code)
+        if factor is None:
+            raise ValueError(f"factors: {code!r} is not one of {', '.join(FACTORS)}")
+        quantity = factor.total_quantity if self.chosen_statistic is Statistic.COU else factor.quantity
+        if quantity is None:
+            raise ValueError(f"factors: {code!r} has no total of a known unit")
+        return quantity
+
+
+class Hj212BusSettings(_ListeningBusSettings):
+    """An endpoint that HJ 212-2017 stations report to."""
+
+    kind: Literal["hj212"]
+    timeout_s: int = Field(default=5, ge=1, le=60)
+    """How long a station may take to answer; sent to it as OverTime if `sets_timeouts`."""
+    sets_timeouts: bool = False
+    """Tell each station timeout_s and retries (CN 1000) when it is first heard of."""
+    sets_clock: bool = True
+    """Set the clock of a station (CN 1012) that is wrong by more than clock_tolerance_s, or that asks for it."""
+    clock_tolerance_s: FiniteFloat = Field(default=60.0, ge=1.0, le=86_400.0)
+    realtime_interval_s: int | None = Field(default=None, ge=30, le=3600)
+    """Tell each station how often to report (CN 1062)."""
+    minute_interval_min: int | None = Field(default=None, ge=1, le=60)
+    """Tell each station the interval of its minute data (CN 1064)."""
+    reports_realtime: bool | None = None
+    """Tell each station to begin (CN 2011) or to end (CN 2012) its real-time data; without it, leave it as it is."""
+    reads_history: bool = False
+    """Ask a station that connects for the minute, hour and day data since the last that came (CN 2051, 2061, 2031)."""
+    node: tuple[Hj212NodeSettings, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_passwords(self) -> Hj212BusSettings:
+        passwords: dict[str, str] = {}
+        for node in self.node:
+            if passwords.setdefault(node.mn, node.password) != node.password:
+                raise ValueError(f"node: the station {node.mn!r} has two different passwords")
+        return self
+
+
+class Gb26875NodeSettings(Settings):
+    """A transmitter, a fire system behind it, or a component of such a system."""
+
+    node_id: Identifier
+    silent_after_s: SilenceSeconds = 900.0
+    """Nothing heard of the transmitter for so long: the channels are stale. Three missed reads: our judgement."""
+    transmitter: TransmitterAddress
+    """Source address of its frames: their six bytes, low byte first, as one number."""
+    system_type: Byte | None = None
+    system_address: Byte | None = None
+    """Which system; both or none."""
+    component_address: int | None = Field(default=None, ge=0, le=2**32 - 1)
+    channels: tuple[str, ...] = Field(default=("fire_alarm",), min_length=1)
+    """Quantities."""
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """() for the transmitter itself, (type, address) for a system, and the component's address behind it."""
+        found = (self.system_type, self.system_address, self.component_address)
+        return tuple(part for part in found if part is not None)
+
+    @model_validator(mode="after")
+    def _check_place(self) -> Gb26875NodeSettings:
+        if (self.system_type is None) != (self.system_address is None):
+            raise ValueError("system_type and system_address stand together")
+        if self.component_address is not None and self.system_type is None:
+            raise ValueError("component_address needs system_type and system_address")
+        allowed = (TRANSMITTER_QUANTITIES, (), SYSTEM_QUANTITIES, COMPONENT_QUANTITIES)[len(self.place)]
+        for quantity in self.channels:
+            if quantity not in allowed:
+                raise ValueError(f"channels: {quantity!r} is not one of {', '.join(allowed)}")
+        if len(set(self.channels)) < len(self.channels):
+            raise ValueError(f"channels: {', '.join(self.channels)}: one stands there twice")
+        return self
+
+
+class Gb26875BusSettings(_ListeningBusSettings):
+    """An endpoint that GB/T 26875.3-2011 transmitters report to."""
+
+    kind: Literal["gb26875_3"]
+    timeout_s: FiniteFloat = Field(default=10.0, ge=0.5, le=10.0)
+    """How long an answer may take (6.5.4: not more than 10 s)."""
+    centre_address: TransmitterAddress = 0
+    """Our address, for requests; answers bear the address that was asked."""
+    sets_clock: bool = True
+    """Set a transmitter's clock (type 90) when it is first heard of."""
+    reads_on_contact: bool = True
+    """Ask for all configured states (types 81, 61 and 62) when it is first heard of, and when it is back."""
+    read_interval_s: FiniteFloat = Field(default=300.0, ge=0.0, le=86_400.0)
+    """Ask for them again so often, which also shows that the transmitter lives; 0: never."""
+    duty_check_interval_s: FiniteFloat | None = Field(default=None, ge=60.0, le=86_400.0)
+    """Check so often that somebody is there (type 91)."""
+    duty_check_answer_min: int = Field(default=5, ge=1, le=255)
+    """Minutes that the person on duty has to answer."""
+    node: tuple[Gb26875NodeSettings, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_places(self) -> Gb26875BusSettings:
+        seen: dict[tuple[int, ...], str] = {}
+        for node in self.node:
+            place = (node.transmitter, *node.place)
+            if place in seen:
+                raise ValueError(f"node: {node.node_id!r} and {seen[place]!r} are the same place {place}")
+            seen[place] = node.node_id
+        heads = {node.transmitter for node in self.node if not node.place and "fire_alarm" in node.channels}
+        for node in self.node:
+            if node.transmitter not in heads:
+                raise ValueError(
+                    f"node: the transmitter {node.transmitter} needs a node of its own, without system_type and with "
+                    "fire_alarm: it takes the alarms of components that no node stands for"
+                )
+        return self
+
+
+ListeningBusSettings = Hj212BusSettings | Gb26875BusSettings

@@ -1,0 +1,1 @@
+"""Modbus: fields, plans, what a device refuses, late answers; traffic that was captured."""

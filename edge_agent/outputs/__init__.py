@@ -1,0 +1,1 @@
+"""What this gateway may switch: actuators, local outputs, and the audit log."""

@@ -1,0 +1,1 @@
+"""The configuration, the profiles, and which version of them runs."""

@@ -1,0 +1,1 @@
+"""What is kept until the far end has stored it."""
