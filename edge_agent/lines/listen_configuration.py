@@ -10,15 +10,14 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from contracts.configuration import Settings
 from contracts.identifiers import Identifier
 from edge_agent.gb26875.gb26875_channel import COMPONENT_QUANTITIES, SYSTEM_QUANTITIES, TRANSMITTER_QUANTITIES
 from edge_agent.hj212.hj212_factor import FACTORS
 from edge_agent.hj212.hj212_report import Period, Statistic
-
-BAUD_RATES: Final = (1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 57600, 115200, 230400, 460800, 921600)
+from edge_agent.settings.serial_port import SerialPortSettings
 
 SILENT_AFTER_S: Final = MappingProxyType(
     {Period.REALTIME: 900.0, Period.MINUTE: 7_200.0, Period.HOUR: 3.0 * 3_600.0, Period.DAY: 49.0 * 3_600.0}
@@ -48,22 +47,10 @@ class TcpEndpointSettings(_EndpointSettings):
     """A connection on which no whole frame came for so long is closed, however many bytes did."""
 
 
-class SerialEndpointSettings(_EndpointSettings):
+class SerialEndpointSettings(_EndpointSettings, SerialPortSettings):
     """A serial port with one station."""
 
     kind: Literal["serial"]
-    port: str = Field(min_length=1)
-    """Device path (a relative one is relative to the configuration file)."""
-    baud_rate: int = 9600
-    parity: Literal["N", "E", "O"] = "N"
-    stop_bits: Literal[1, 2] = 1
-
-    @field_validator("baud_rate")
-    @classmethod
-    def _check_baud_rate(cls, baud_rate: int) -> int:
-        if baud_rate not in BAUD_RATES:
-            raise ValueError(f"not one of {', '.join(map(str, BAUD_RATES))}")
-        return baud_rate
 
 
 EndpointSettings = Annotated[TcpEndpointSettings | SerialEndpointSettings, Field(discriminator="kind")]

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from contracts.configuration import Settings, check_settings, format_path
 from contracts.errors import ConfigurationError, Fault
@@ -25,10 +25,10 @@ from edge_agent.outputs.actuator import ActuatorSettings
 from edge_agent.outputs.output_faults import find_output_faults
 from edge_agent.outputs.output_settings import OutputSettings
 from edge_agent.settings.profile import ModbusProfile, SerialFrameProfile
+from edge_agent.settings.serial_port import SerialPortSettings
 
 ProfileLibrary = Mapping[str, ModbusProfile | SerialFrameProfile]
 
-BAUD_RATES: Final = (1200, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 57600, 115200, 230400, 460800, 921600)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[FiniteFloat, Field(gt=0.0, le=3600.0)]
@@ -193,19 +193,8 @@ class ModbusTcpBusSettings(_BusSettings):
     node: tuple[ModbusNodeSettings, ...] = Field(min_length=1)
 
 
-class _SerialBusSettings(_BusSettings):
-    port: str = Field(min_length=1)
-    """Device path (a relative one is relative to this file); /dev/serial/by-path/… survives replugging."""
-    baud_rate: int = 9600
-    parity: Literal["N", "E", "O"] = "N"
-    stop_bits: Literal[1, 2] = 1
-
-    @field_validator("baud_rate")
-    @classmethod
-    def _check_baud_rate(cls, baud_rate: int) -> int:
-        if baud_rate not in BAUD_RATES:
-            raise ValueError(f"not one of {', '.join(map(str, BAUD_RATES))}")
-        return baud_rate
+class _SerialBusSettings(_BusSettings, SerialPortSettings):
+    pass
 
 
 class ModbusRtuBusSettings(_SerialBusSettings):
