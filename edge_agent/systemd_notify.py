@@ -11,7 +11,6 @@ import socket
 from typing import Final
 
 READY: Final = "READY=1"
-STOPPING: Final = "STOPPING=1"
 ALIVE: Final = "WATCHDOG=1"
 MICROSECONDS: Final = 1_000_000
 

@@ -237,11 +237,6 @@ class StoreHandler:
         ]
 
 
-def _unreadable(message: SourceMessage, error: RecordError) -> Quarantined:
-    place = f"{SCORED.name}/{message.partition}@{message.offset}"
-    return Quarantined(time.time_ns(), place, UNREADABLE_MESSAGE, str(error), message.value)
-
-
 def run(settings: ProcessSettings) -> int:
     """Runs the worker until a signal; returns its exit code."""
     return run_job(settings.job, settings.kafka, SCORED, partial(_handler, settings))
