@@ -3,7 +3,7 @@
     <measurement>,<tag>=<value>,… <field>=<value>[,<field>=<value>…] <time in ns>
 
 What a series' lines begin with is escaped once, when the fleet changes. For a body, numbers are formatted by column
-(Arrow's cast: shortest text that parses to the same binary64), every piece of every line becomes an index into one pool
+(orjson: shortest text that parses to the same binary64), every piece of every line becomes an index into one pool
 of strings, and a single `take` lays them out in their order: the data buffer of the result is the body.
 
 Source: https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/ (special characters, data types).
@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from contracts.influx_schema import BAD_VALUE, QUALITY, SCORE_EWMA_Z, SCORE_WRITTEN_FROM, VALUE, series_tags
+from contracts.quality import Reason
 from contracts.record import Bools, Floats, Int64s, Record, UInt8s
 from stream_processor.detectors.contract import Rows
 from stream_processor.fleet_index import ChannelContext
@@ -30,8 +32,6 @@ LINES_PER_BODY: Final = 5_000
 """InfluxData recommend 5,000 to 10,000 lines a request; with 5,000 all columns stay in the cache of a core."""
 
 _REASON_CODES: Final = 256
-_SAMPLE: Final = 256
-"""Numbers at the beginning of a column that say whether many of it are equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def format_series(measurement: str, tags: Iterable[tuple[str, str]]) -> str:
 
 def build_series(beginnings: Iterable[str | None]) -> pa.Array:
     """The array that `build_bodies` takes: by row, what its lines begin with; None where no channel is known."""
-    return pa.array([None if text is None else f"\n{text}" for text in beginnings], pa.string())
+    return pa.array(list(beginnings), pa.string())
 
 
 def series_of_fleet(channel_ids: Iterable[int], contexts: Mapping[int, ChannelContext]) -> pa.Array:
@@ -135,28 +135,23 @@ def halves(body: Body) -> tuple[Body, Body]:
     )
 
 
-# --- pieces of a line: a pool that is the same for every body ---------------------------------------------------
-
-
-def _quality_pieces(separator: str) -> list[str]:
-    """By reason code: the field and the space before the time."""
-    return [f"{separator}{QUALITY}={code}i " for code in range(_REASON_CODES)]
-
+# --- pieces of a line -------------------------------------------------------------------------------------------
+# <series><key><value>,<key><score>,quality=<code>i <time>⏎: a number's text ends with the character that follows it.
+# The quality of a good value is not written.
 
 _CONSTANTS: Final = pa.array(
     [
         "",
         f"{VALUE}=",
         f"{BAD_VALUE}=",
-        f",{SCORE_EWMA_Z}=",
-        " ",
-        *_quality_pieces(",")[1:],
-        *_quality_pieces(""),
+        f"{SCORE_EWMA_Z}=",
+        *(f"{QUALITY}={code}i " for code in range(_REASON_CODES)),
     ],
     pa.string(),
 )
-_NOTHING, _VALUE_KEY, _BAD_VALUE_KEY, _SCORE_KEY, _QUALITY, _QUALITY_ALONE = 0, 1, 2, 3, 4, 4 + _REASON_CODES
+_NOTHING, _VALUE_KEY, _BAD_VALUE_KEY, _SCORE_KEY, _QUALITY = 0, 1, 2, 3, 4
 _PIECES_PER_LINE: Final = 7
+_COMMA, _SPACE, _LINE_FEED = (np.uint8(ord(character)) for character in ", \n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,39 +169,47 @@ def _join(series: pa.Array, points: Points) -> bytes:
     own = np.arange(len(points), dtype=np.int32)
     has_value: Bools = np.isfinite(points.value)
     has_score = has_value & _is_written(points.score_ewma_z)
+    has_quality = ~has_value | (points.reason != Reason.OK)
     columns = [
         _Texts(series.take(pa.array(points.row)), own),
-        _format_column(points.value, own),
-        _format_some(points.score_ewma_z, has_score),
-        _format_column(points.time_ns, own),
+        _format_some(points.value, has_value, has_score | has_quality),
+        _format_some(points.score_ewma_z, has_score, has_quality),
+        _Texts(_format(points.time_ns, _LINE_FEED), own),
     ]
-    pieces = _layout(points.reason, columns, has_value, has_score)
+    pieces = _layout(points.reason, columns, has_value, has_score, has_quality)
     body = pa.concat_arrays([_CONSTANTS, *(column.texts for column in columns)]).take(pa.array(pieces.ravel()))
-    return bytes(body.buffers()[2].slice(1).to_pybytes())  # without the line feed that the first line begins with
+    text = body.buffers()[2]
+    return bytes(text.slice(0, text.size - 1).to_pybytes())  # without the line feed that the last line ends with
 
 
 def _is_written(score: Floats) -> Bools:
     return np.isfinite(score) & (np.abs(score) >= SCORE_WRITTEN_FROM)
 
 
-def _format_some(column: Floats, which: Bools) -> _Texts:
-    """Only these numbers as text; what the others point to means nothing."""
-    return _Texts(pa.array(column[which]).cast(pa.string()), np.maximum(np.cumsum(which, dtype=np.int32) - 1, 0))
+def _format_some(column: Floats, which: Bools, is_followed: Bools) -> _Texts:
+    """Only these numbers as text, each followed by another field or none; what the others point to means nothing."""
+    texts = _format(column[which], np.where(is_followed[which], _COMMA, _SPACE))
+    return _Texts(texts, np.maximum(np.cumsum(which, dtype=np.int32) - 1, 0))
 
 
-def _format_column(column: Floats | Int64s, own: NDArray[np.int32]) -> _Texts:
-    """Numbers as text; each number once, where many are equal (an instrument has few steps, a second few milliseconds).
+def _format(column: Floats | Int64s, endings: UInt8s | np.uint8) -> pa.Array:
+    """Finite numbers as text, each followed by a character.
 
-    Floats are compared by their bits, so that -0.0 stays what it is.
+    orjson writes an array as `[1.5,2.0]`, in a third of the time of Arrow's cast: what stands between the numbers is
+    where they end, and becomes their ending.
     """
-    if len(np.unique(column[:_SAMPLE])) > _SAMPLE // 2:
-        return _Texts(pa.array(column).cast(pa.string()), own)
-    encoded = pa.array(column.view(np.int64)).dictionary_encode()
-    distinct = encoded.dictionary.to_numpy().view(column.dtype)
-    return _Texts(pa.array(distinct).cast(pa.string()), encoded.indices.to_numpy())
+    text = np.frombuffer(orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY), np.uint8).copy()
+    text[-1] = _COMMA
+    ends = np.flatnonzero(text == _COMMA)[: len(column)]
+    text[ends] = endings
+    offsets = np.ones(len(column) + 1, np.int32)
+    offsets[1:] += ends
+    return pa.StringArray.from_buffers(len(column), pa.py_buffer(offsets), pa.py_buffer(text))
 
 
-def _layout(reason: UInt8s, columns: list[_Texts], has_value: Bools, has_score: Bools) -> NDArray[np.int32]:
+def _layout(
+    reason: UInt8s, columns: list[_Texts], has_value: Bools, has_score: Bools, has_quality: Bools
+) -> NDArray[np.int32]:
     """Which text of the pool stands at which place of each line.
 
     The pool is: the constants, then the texts of each of `columns` (series, value, score, time).
@@ -221,7 +224,7 @@ def _layout(reason: UInt8s, columns: list[_Texts], has_value: Bools, has_score: 
     pieces[:, 2] = np.where(has_value, value.at(value_at), np.int32(_NOTHING))
     pieces[:, 3] = np.where(has_score, np.int32(_SCORE_KEY), np.int32(_NOTHING))
     pieces[:, 4] = np.where(has_score, score.at(score_at), np.int32(_NOTHING))
-    pieces[:, 5] = reason + np.where(has_value, np.int32(_QUALITY), np.int32(_QUALITY_ALONE))
+    pieces[:, 5] = np.where(has_quality, reason + np.int32(_QUALITY), np.int32(_NOTHING))
     pieces[:, 6] = time.at(score_at + len(score.texts))
     return pieces
 

@@ -38,14 +38,14 @@ def lines_of(fleet):
 @pytest.mark.parametrize(
     ("value", "reason", "score", "fields"),
     [
-        (20.5, Reason.OK, 3.0, "value=20.5,score_ewma_z=3"),
+        (20.5, Reason.OK, 3.0, "value=20.5,score_ewma_z=3.0"),
         (20.5, Reason.OK, -7.25, "value=20.5,score_ewma_z=-7.25"),
         (20.5, Reason.OK, 2.999, "value=20.5"),
         (20.5, Reason.OK, -2.999, "value=20.5"),
         (20.5, Reason.OK, float("inf"), "value=20.5"),
         (20.5, Reason.OK, NAN, "value=20.5"),
         (20.5, Reason.CLOCK_SUSPECT, 4.25, "value=20.5,score_ewma_z=4.25,quality=1i"),
-        (-0.0, Reason.OK, NAN, "value=-0"),
+        (-0.0, Reason.OK, NAN, "value=-0.0"),
         (1e300, Reason.OUT_OF_RANGE, NAN, "bad_value=1e+300,quality=96i"),
         (NAN, Reason.NO_ANSWER, NAN, "quality=64i"),
         (float("-inf"), Reason.NOT_A_NUMBER, 3.0, "quality=97i"),
@@ -59,7 +59,7 @@ def test_a_line(lines_of, value, reason, score, fields):
 
 
 def test_an_unknown_reason_code_is_bad(lines_of):
-    assert lines_of((0, 1, 2.0, 255, NAN)) == [f"{BEGINNING} bad_value=2,quality=255i 1"]
+    assert lines_of((0, 1, 2.0, 255, NAN)) == [f"{BEGINNING} bad_value=2.0,quality=255i 1"]
 
 
 def test_lines_keep_the_order_of_their_points(lines_of):
@@ -82,9 +82,9 @@ def test_a_record_goes_through_the_pipeline_into_lines(fleet, record_of, time_ns
     other, third = (BEGINNING.replace("gas-001", node) for node in ("gas-002", "gas-003"))
     assert body.text.decode().split("\n") == [
         f"{BEGINNING} value=21.5 {time_ns}",
-        f"{third.replace('gw-1', 'gw-2')} bad_value=250,quality=96i {time_ns + 1_000_000_000}",
+        f"{third.replace('gw-1', 'gw-2')} bad_value=250.0,quality=96i {time_ns + 1_000_000_000}",
         f"{other} quality=64i {time_ns + 2_000_000_000}",
-        f"{BEGINNING} value=22 {time_ns + 3_000_000_000}",
+        f"{BEGINNING} value=22.0 {time_ns + 3_000_000_000}",
     ]
 
 
@@ -103,4 +103,4 @@ def test_many_points_are_many_bodies(fleet):
     )
     bodies = list(build_bodies(series, points))
     assert [len(body.point_index) for body in bodies] == [LINES_PER_BODY, LINES_PER_BODY, 1]
-    assert bodies[2].text == f"{BEGINNING} value=1 {count - 1}".encode()
+    assert bodies[2].text == f"{BEGINNING} value=1.0 {count - 1}".encode()
