@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from contracts.configuration import Settings
 from contracts.identifiers import Identifier
@@ -94,10 +94,12 @@ class KafkaSettings(Settings):
 
 
 class HostUser(Settings):
-    """The Sparkplug host application: the stream processor's bridge."""
+    """A Sparkplug host application: a bridge of the stream processor. Each has a name and a STATE of its own."""
 
     user_name: UserName = "citysense"
     host_id: Identifier = "citysense"
+    districts: tuple[Identifier, ...] = ()
+    """The Sparkplug groups that it hears and commands, as `[mqtt] districts` of the bridge; none: all."""
     password_file: str | None = None
     """Absent: it connects with a certificate only."""
 
@@ -109,6 +111,12 @@ class GatewayUser(Settings):
     district_id: Identifier
     password_file: str | None = None
     """Absent: it connects with a certificate only."""
+
+
+def _check_is_list(hosts: object) -> object:
+    if isinstance(hosts, dict):
+        raise ValueError("write [[host]] instead of [host]: there may be several")  # noqa: TRY004  # pydantic's
+    return hosts
 
 
 class BrokerSettings(Settings):
@@ -125,7 +133,7 @@ class BrokerSettings(Settings):
     """One set of rights for all gateways, by their own name, in place of a block for each: whoever has a certificate
     of the clients' CA is a gateway, without a new rendering. The broker then does not know the districts; the
     processor does, and quarantines a gateway that speaks for another district."""
-    host: HostUser
+    host: Annotated[tuple[HostUser, ...], BeforeValidator(_check_is_list)]
     gateway: tuple[GatewayUser, ...] = ()
 
     def password_files(self) -> Iterator[tuple[str, str, str]]:
@@ -135,7 +143,8 @@ class BrokerSettings(Settings):
                 yield f"{path}.password_file", user_name, password_file
 
     def _users(self) -> Iterator[tuple[str, str, str | None]]:
-        yield "$.host", self.host.user_name, self.host.password_file
+        for index, host in enumerate(self.host):
+            yield f"$.host[{index}]", host.user_name, host.password_file
         for index, gateway in enumerate(self.gateway):
             yield f"$.gateway[{index}]", gateway.gateway_id, gateway.password_file
 
@@ -159,9 +168,19 @@ class BrokerSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _check_names_differ(self) -> Self:
-        names = Counter([self.host.user_name, *(gateway.gateway_id for gateway in self.gateway)])
-        doubles = sorted(name for name, count in names.items() if count > 1)
-        if doubles:
-            raise ValueError(f"two users of one name: {', '.join(doubles)}")
+    def _check_somebody_hears(self) -> Self:
+        if not self.host:
+            raise ValueError("no [[host]]: nobody would hear the gateways")
         return self
+
+    @model_validator(mode="after")
+    def _check_names_differ(self) -> Self:
+        if doubles := _doubles(name for _, name, _ in self._users()):
+            raise ValueError(f"two users of one name: {', '.join(doubles)}")
+        if doubles := _doubles(host.host_id for host in self.host):
+            raise ValueError(f"two hosts of one host_id, who would throw each other out: {', '.join(doubles)}")
+        return self
+
+
+def _doubles(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)

@@ -26,6 +26,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from broker_config.configuration import BrokerSettings, GatewayUser, HostUser, Limits, TlsListener
+from broker_config.host_rights import commanded_by, heard_by
 from contracts.sparkplug.topic import NAMESPACE, STATE, MessageType, StateTopic
 
 CONFIGURATION_NAME: Final = "emqx.conf"
@@ -70,7 +71,7 @@ def render_access_list(settings: BrokerSettings) -> str:
     rules = [
         "%% Rendered by `broker-config render`; change the description, not this file.",
         f"{{deny, {{username, {{re, {_quote(_STRANGE_NAME)}}}}}, all, [{_quote('#')}]}}.",
-        *_host_rules(settings.host),
+        *(rule for host in settings.host for rule in _host_rules(host)),
     ]
     if settings.are_gateways_enrolled:
         rules += _gateway_rules("all", "+", "${username}")
@@ -127,10 +128,9 @@ def _authorization_lines(directory: str) -> list[str]:
 
 def _host_rules(host: HostUser) -> list[str]:
     who = f"{{username, {_quote(host.user_name)}}}"
-    commands = [f"{NAMESPACE}/+/{MessageType.NCMD}/+", f"{NAMESPACE}/+/{MessageType.DCMD}/+/+"]
     return [
-        _rule(who, "subscribe", [f"{NAMESPACE}/#"]),
-        _rule(who, "publish", [*commands, str(StateTopic(host.host_id))]),
+        _rule(who, "subscribe", heard_by(host)),
+        _rule(who, "publish", [*commanded_by(host), str(StateTopic(host.host_id))]),
     ]
 
 

@@ -4,7 +4,8 @@ Password line, format 7 of Mosquitto 2 (source: mosquitto `src/password_mosq.c`,
 `<user>:$7$<iterations>$<base64 salt>$<base64 PBKDF2-HMAC-SHA512(password, salt, iterations), 64 bytes>`.
 
 Access list, one block a user (mosquitto.conf(5), acl_file): a gateway writes its own births, deaths and data and reads
-its own commands and the hosts' STATE; the host reads the namespace and writes commands and its own STATE. What no line
+its own commands and the hosts' STATE; a host reads its districts, or all, and writes commands to them and its own
+STATE. What no line
 grants is refused; a refused MQTT 5 publish is answered 0x87, which means *not sent*. A block knows the gateway's
 district; `pattern` lines, with `%u` for the user name, know every enrolled gateway at once and therefore no district.
 
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from broker_config.configuration import BrokerSettings, GatewayUser, HostUser, TlsListener
+from broker_config.host_rights import commanded_by, heard_by
 from contracts.sparkplug.topic import NAMESPACE, STATE, MessageType, StateTopic
 
 PASSWORD_ITERATIONS: Final = 101
@@ -71,10 +73,10 @@ def render_configuration(settings: BrokerSettings, directory: str, persistence_d
 
 def render_access_list(settings: BrokerSettings) -> str:
     """The file that `acl_file` names."""
+    hosts = [_host_block(host) for host in settings.host]
     if settings.are_gateways_enrolled:
-        return "\n".join([_host_block(settings.host), _pattern_block()])
-    blocks = [_host_block(settings.host), *(_gateway_block(gateway) for gateway in settings.gateway)]
-    return "\n".join(blocks)
+        return "\n".join([*hosts, _pattern_block()])
+    return "\n".join([*hosts, *(_gateway_block(gateway) for gateway in settings.gateway)])
 
 
 def find_salts(password_file: str) -> Mapping[str, bytes]:
@@ -102,9 +104,8 @@ def _host_block(host: HostUser) -> str:
     return _block(
         host.user_name,
         [
-            f"read {NAMESPACE}/#",
-            f"write {NAMESPACE}/+/{MessageType.NCMD}/+",
-            f"write {NAMESPACE}/+/{MessageType.DCMD}/+/+",
+            *(f"read {each}" for each in heard_by(host)),
+            *(f"write {each}" for each in commanded_by(host)),
             f"write {StateTopic(host.host_id)}",
         ],
     )

@@ -127,7 +127,7 @@ def render_broker(city: City) -> str:
         ("", {"run_as": city.system_user}),
         ("[listener]", listener),
         ("[persistence]", {"directory": city.run.data("broker")}),
-        ("[host]", host),
+        ("[[host]]", host),
         *gateways,
     )
 

@@ -86,7 +86,7 @@ class TlsBroker:
             f'certificate_file = "{certificates}/{own}.pem"\nkey_file = "{certificates}/{own}.key"\n'
             f'revoked_file = "{certificates}/city.crl"\n'
             f"[limits]\nmax_queued_messages = {QUEUED}\nmax_inflight_messages = {INFLIGHT}\n"
-            '[persistence]\ndirectory = "kept"\n[host]\n'
+            '[persistence]\ndirectory = "kept"\n[[host]]\n'
             '[[gateway]]\ngateway_id = "gw-1"\ndistrict_id = "harbour"\n'
             '[[gateway]]\ngateway_id = "gw-2"\ndistrict_id = "harbour"\n'
         )

@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Final
 
 import faust
@@ -49,6 +50,8 @@ FAILED_STOP_S: Final = 2.0
 """Faust may need a minute to stop when Kafka was lost (seen): meanwhile nobody scores."""
 TICK_S: Final = 1.0
 _LOOK_S: Final = 0.2
+_DATA_DIRECTORY: Final = Path(tempfile.gettempdir(), f"citysense-faust-{os.getuid()}")
+"""Faust insists on one and makes it. Nothing is written there: one for all jobs, so that a killed one leaves none."""
 _WAITING_RUNS: Final = 2
 """Runs that Faust holds for us, and as many that the intake holds, beyond what is gathered: they may be large."""
 
@@ -70,8 +73,7 @@ def run_job(
     """Runs until SIGTERM or SIGINT (0), or until something fails (1; 2: the topic is not as configured). Blocks."""
     logging.getLogger("faust").setLevel(logging.WARNING)
     logging.getLogger("mode").setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="citysense-job-") as folder:  # Faust insists on a data directory
-        return asyncio.run(_run(_Job(settings, kafka, source, folder), build_handler))
+    return asyncio.run(_run(_Job(settings, kafka, source), build_handler))
 
 
 async def _run(job: _Job, build_handler: Callable[[], AbstractAsyncContextManager[MessageHandler]]) -> int:
@@ -132,14 +134,13 @@ class _Ending:
 class _Job:
     """Puts Faust's application, the intake and the watchdog together."""
 
-    def __init__(self, settings: JobSettings, kafka: KafkaSettings, source: KafkaTopic, folder: str) -> None:
+    def __init__(self, settings: JobSettings, kafka: KafkaSettings, source: KafkaTopic) -> None:
         self.settings = settings
         self.is_ending = False
         self.is_pumping = False
         self._has_told = False
         self._kafka = kafka
         self._source = source
-        self._folder = folder
         self._intake = _Intake(settings)
 
     async def work(
@@ -148,7 +149,7 @@ class _Job:
         """Until `is_ending`. Raises JobFailedError, WrongTopicError, and whatever the handler raises."""
         await _await_topic(self._kafka, self._source)
         async with build_handler() as handler:
-            app = _build_app(self.settings, self._kafka, self._source, self._intake, self._folder)
+            app = _build_app(self.settings, self._kafka, self._source, self._intake)
             watch = WatchThread(
                 self.settings,
                 self._kafka,
@@ -268,7 +269,7 @@ class _Intake:
             return None
 
 
-def _build_app(settings: JobSettings, kafka: KafkaSettings, source: KafkaTopic, intake: _Intake, folder: str) -> Any:  # noqa: ANN401
+def _build_app(settings: JobSettings, kafka: KafkaSettings, source: KafkaTopic, intake: _Intake) -> Any:  # noqa: ANN401
     app = faust.App(
         settings.group,
         broker=";".join(f"kafka://{server}" for server in kafka.servers),
@@ -280,7 +281,7 @@ def _build_app(settings: JobSettings, kafka: KafkaSettings, source: KafkaTopic, 
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.worker,
         consumer_max_fetch_size=FETCH_BYTES_MAX,
-        datadir=folder,
+        datadir=_DATA_DIRECTORY,
         processing_guarantee="at_least_once",
         store="memory://",
         stream_buffer_maxsize=_WAITING_RUNS,

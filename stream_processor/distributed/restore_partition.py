@@ -107,50 +107,56 @@ class PartitionRestorer:
         )
         try:
             await consumer.start()
-            whole = await _newest_snapshot(consumer, partition)
-            place = TopicPartition(OBSERVATIONS.name, partition)
-            end = (await consumer.end_offsets([place]))[place]
-            if whole is not None and whole.next_offset > end:
-                _log.error("snapshot_of_another_log partition=%d offset=%d end=%d", partition, whole.next_offset, end)
-                whole = None
-            state = _begin(partition, fleet, known, whole)
+            state = await _begin(consumer, partition, fleet, known)
             first = state.next_offset
             count = await _replay(consumer, state, before_offset)
         finally:
             await consumer.stop()
         state.next_offset = max(state.next_offset, before_offset)
         _log.info(
-            "partition_restored partition=%d snapshot_offset=%s from_offset=%d replayed=%d next_offset=%d took_s=%.2f",
-            *(partition, whole and whole.next_offset, first, count, state.next_offset, time.monotonic() - start_s),
+            "partition_restored partition=%d from_offset=%d replayed=%d next_offset=%d took_s=%.2f",
+            *(partition, first, count, state.next_offset, time.monotonic() - start_s),
         )
         return state
 
 
-def _begin(
-    partition: int, fleet: FleetSnapshot, known: PartitionState | None, whole: WholeSnapshot | None
+async def _begin(
+    consumer: AIOKafkaConsumer, partition: int, fleet: FleetSnapshot, known: PartitionState | None
 ) -> PartitionState:
-    """The newest state that is at hand: what this worker knows of before, the snapshot, or nothing."""
-    if whole is not None and (known is None or known.next_offset < whole.next_offset):
+    """The newest state that is at hand: what this worker knows of before, a snapshot, or nothing."""
+    log = TopicPartition(OBSERVATIONS.name, partition)
+    end = (await consumer.end_offsets([log]))[log]
+    async for whole in _snapshots(consumer, partition):
+        if whole.next_offset > end:
+            _log.error("snapshot_of_another_log partition=%d offset=%d end=%d", partition, whole.next_offset, end)
+            continue
+        if known is not None and known.next_offset >= whole.next_offset:
+            return known
         try:
             return PartitionState.restore(whole.data, fleet)
-        except ValueError as error:
-            _log.error("snapshot_unreadable partition=%d error=%s", partition, error)  # the trace tells nothing
+        except ValueError as error:  # the trace tells nothing
+            _log.error("snapshot_unreadable partition=%d offset=%d error=%s", partition, whole.next_offset, error)
     return known or PartitionState(partition, fleet)
 
 
-async def _newest_snapshot(consumer: AIOKafkaConsumer, partition: int) -> WholeSnapshot | None:
+async def _snapshots(consumer: AIOKafkaConsumer, partition: int) -> AsyncIterator[WholeSnapshot]:
+    """The partition's whole snapshots, the newest first; the topic is read only as far back as somebody asks."""
     place = TopicPartition(STATE_SNAPSHOTS.name, partition)
     consumer.assign([place])
     begin = (await consumer.beginning_offsets([place]))[place]
     end = (await consumer.end_offsets([place]))[place]
-    tail = _TAIL_MESSAGES
+    tail, seen = _TAIL_MESSAGES, set[int]()
     while True:
         assembly = SnapshotAssembly()
         first = max(begin, end - tail)
         async for message in _read(consumer, place, first, end):
             assembly.take(message.key, message.value)
-        if assembly.newest is not None or first == begin:
-            return assembly.newest
+        for whole in assembly.newest_first():
+            if whole.next_offset not in seen:
+                seen.add(whole.next_offset)
+                yield whole
+        if first == begin:
+            return
         tail *= 8
 
 

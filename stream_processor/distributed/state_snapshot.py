@@ -64,12 +64,16 @@ def split_snapshot(partition: int, turn: int, next_offset: int, data: bytes) -> 
 
 
 class SnapshotAssembly:
-    """Takes messages of one partition of the topic in order; knows the newest whole snapshot among them."""
+    """Takes messages of one partition of the topic in order; knows the newest whole snapshot of each slot."""
 
     def __init__(self) -> None:
-        self.newest: WholeSnapshot | None = None
+        self._whole: dict[str, WholeSnapshot] = {}
         self._chunks: dict[tuple[str, str], bytes] = {}
         """By slot and position."""
+
+    def newest_first(self) -> list[WholeSnapshot]:
+        """The whole snapshots. Who cannot read the newest (a newer version wrote it) has another one to try."""
+        return sorted(self._whole.values(), key=lambda whole: whole.next_offset, reverse=True)
 
     def take(self, key: bytes | None, value: bytes | None) -> None:
         """The next message. What is none of ours is passed over."""
@@ -79,10 +83,8 @@ class SnapshotAssembly:
         _, slot, name = names
         if name != _HEAD:
             self._chunks[slot, name] = value
-        elif (whole := self._assemble(slot, value)) and (
-            not self.newest or whole.next_offset >= self.newest.next_offset
-        ):
-            self.newest = whole
+        elif whole := self._assemble(slot, value):
+            self._whole[slot] = whole
 
     def _assemble(self, slot: str, value: bytes) -> WholeSnapshot | None:
         try:

@@ -16,7 +16,13 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from tests.mqtt_probe import DEADLINE_S, NOT_AUTHORISED, Client, accepts, free_port, wait_until
 
-PASSWORDS = {"citysense": "host-secret", "gw-1": "one-secret", "gw-2": "two-secret"}
+PASSWORDS = {
+    "citysense": "host-secret",
+    "citysense-hill": "hill-secret",
+    "gw-1": "one-secret",
+    "gw-2": "two-secret",
+    "gw-hill": "three-secret",
+}
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 
 
@@ -31,12 +37,14 @@ def render(kind: str, folder: Path, ports: dict[MQTTProtocolVersion, int]) -> Pa
         (folder / user_name).write_text(password)
     (folder / "kept").mkdir()
     gateways = "".join(
-        f'[[gateway]]\ngateway_id = "{name}"\ndistrict_id = "harbour"\npassword_file = "{name}"\n'
-        for name in ("gw-1", "gw-2")
+        f'[[gateway]]\ngateway_id = "{name}"\ndistrict_id = "{district}"\npassword_file = "{name}"\n'
+        for name, district in (("gw-1", "harbour"), ("gw-2", "harbour"), ("gw-hill", "hill"))
     )
     (folder / "broker.toml").write_text(
         f'run_as = "{getpass.getuser()}"\n[listener]\nport = {ports[V5]}\nport_v311 = {ports[V311]}\n'
-        f'[persistence]\ndirectory = "kept"\n[host]\npassword_file = "citysense"\n{gateways}'
+        f'[persistence]\ndirectory = "kept"\n[[host]]\npassword_file = "citysense"\n'
+        '[[host]]\nuser_name = "citysense-hill"\nhost_id = "citysense-hill"\ndistricts = ["hill"]\n'
+        f'password_file = "citysense-hill"\n{gateways}'
     )
     arguments = ["render", "--kind", kind, "--config", str(folder / "broker.toml"), "--out", str(folder)]
     subprocess.run([sys.executable, "-m", "broker_config.cli", *arguments], check=True, timeout=60)
@@ -186,3 +194,26 @@ def test_a_gateway_does_not_hear_another_one(connect: Callable[..., Client]) -> 
     wait_until("its own NCMD", lambda: second.has("spBv1.0/harbour/NCMD/gw-2"))
     heard = {topic for topic, _, _ in second.received}
     assert heard == {"spBv1.0/harbour/NCMD/gw-2"}
+
+
+@pytest.mark.parametrize("broker", [pytest.param("mosquitto", marks=pytest.mark.needs_mosquitto)], indirect=True)
+def test_a_host_of_some_districts_hears_and_commands_no_other(connect: Callable[..., Client]) -> None:
+    everywhere, hill = connect("citysense"), connect("citysense-hill")
+    harbour_gateway, hill_gateway = connect("gw-1"), connect("gw-hill")
+    hill.subscribe("spBv1.0/hill/#")
+    hill.subscribe("spBv1.0/STATE/citysense-hill")
+    hill.client.subscribe("spBv1.0/#", qos=1)
+    hill_gateway.subscribe("spBv1.0/hill/NCMD/gw-hill")
+    harbour_gateway.subscribe("spBv1.0/harbour/NCMD/gw-1")
+    everywhere.subscribe("spBv1.0/#")
+    harbour_gateway.publish("spBv1.0/harbour/NDATA/gw-1", b"of another district")
+    hill_gateway.publish("spBv1.0/hill/NDATA/gw-hill", b"ours")
+    assert hill.publish("spBv1.0/harbour/NCMD/gw-1", b"not ours").value == NOT_AUTHORISED
+    assert hill.publish("spBv1.0/STATE/citysense", b"another's").value == NOT_AUTHORISED
+    assert hill.publish("spBv1.0/STATE/citysense-hill", b"online").value < 0x80
+    assert hill.publish("spBv1.0/hill/NCMD/gw-hill", b"rebirth").value < 0x80
+    wait_until("NCMD at the hill", lambda: hill_gateway.has("spBv1.0/hill/NCMD/gw-hill"))
+    wait_until("both at the host of all", lambda: everywhere.has("spBv1.0/harbour/NDATA/gw-1"))
+    wait_until("its own", lambda: hill.has("spBv1.0/hill/NDATA/gw-hill") and hill.has("spBv1.0/STATE/citysense-hill"))
+    assert {topic.split("/")[1] for topic, _, _ in hill.received} == {"hill", "STATE"}
+    assert harbour_gateway.received == []

@@ -15,7 +15,7 @@ DESCRIPTION = """
 directory = "x"
 [kafka]
 partitions = {partitions}
-[host]
+[[host]]
 password_file = "secret"
 """
 

@@ -23,7 +23,7 @@ from tests.running_kafka import RunningKafka, running_kafka
 
 pytestmark = pytest.mark.needs_kafka
 
-PARTITIONS = 6
+PARTITIONS = 7
 """Each test has one of its own."""
 MESSAGES = 60
 CITY = ObservedCity(gateways=3, partitions=1)
@@ -78,7 +78,7 @@ def test_of_two_snapshots_the_newer_whole_one_is_taken_and_the_rest_replayed(kaf
     write_all(kafka, 1, messages_of_snapshot(state_after(10, 1), 1), newer, torn[:-1])
     with caplog.at_level(logging.INFO):
         restored = restore(kafka, 1)
-    assert "snapshot_offset=30 from_offset=30 replayed=30 next_offset=60" in caplog.text
+    assert "from_offset=30 replayed=30 next_offset=60" in caplog.text
     assert restored.totals == state_after(MESSAGES, 1).totals
     assert restored.pipeline.snapshot() == state_after(MESSAGES, 1).pipeline.snapshot()
 
@@ -88,8 +88,21 @@ def test_a_snapshot_is_found_behind_many_messages_that_are_none(kafka, caplog):
     write_all(kafka, 2, messages_of_snapshot(state_after(40, 2), 1), strays)
     with caplog.at_level(logging.INFO):
         restored = restore(kafka, 2)
-    assert "snapshot_offset=40 from_offset=40 replayed=20" in caplog.text
+    assert "from_offset=40 replayed=20" in caplog.text
     assert restored.pipeline.snapshot() == state_after(MESSAGES, 2).pipeline.snapshot()
+
+
+def test_a_newest_snapshot_that_this_version_cannot_read_leaves_the_one_before(kafka, caplog):
+    """As after going back to an older version; the older snapshot may stand far behind."""
+    partition = 6
+    unreadable = split_snapshot(partition, 2, 50, b"of another version")
+    between = [SnapshotMessage(b"6/A/%d" % number, b"of a torn one") for number in range(10, 700)]
+    write_all(kafka, partition, messages_of_snapshot(state_after(30, partition), 1), between, unreadable)
+    with caplog.at_level(logging.INFO):
+        restored = restore(kafka, partition)
+    assert "snapshot_unreadable partition=6 offset=50" in caplog.text
+    assert "from_offset=30 replayed=30 next_offset=60" in caplog.text
+    assert restored.pipeline.snapshot() == state_after(MESSAGES, partition).pipeline.snapshot()
 
 
 def test_a_worker_that_had_the_partition_before_goes_on_from_what_it_knows(kafka, caplog):

@@ -204,7 +204,7 @@ def test_scores_and_alarms_are_those_of_an_unbroken_run_though_workers_are_kille
         write(kafka, parts[3])
         until_scored(kafka, ends[3])
         assert one.end() == 0
-        assert "snapshot_offset=None" not in one.log().split("partition_restored")[-1], "nothing was restored"
+        assert "from_offset=0 " not in one.log().split("partition_restored")[-1], "nothing was restored"
         assert "job_failed" not in one.log() + two.log()
     found = scored_of(kafka)
     assert sorted(found) == sorted(expected)

@@ -14,7 +14,7 @@ DESCRIPTION = """
 port = 21883
 [persistence]
 directory = "kept"
-[host]
+[[host]]
 password_file = "citysense.password"
 [[gateway]]
 gateway_id = "gw-1"
@@ -57,7 +57,7 @@ def test_all_unusable_password_files_are_named(description: Path) -> None:
     (description.parent / "gw-1.password").unlink()
     run = broker_config("render", "--kind", "mosquitto", "--config", description, "--out", description.parent / "out")
     assert run.returncode == 2
-    assert "$.host.password_file: 'citysense.password': the file is empty" in run.stderr
+    assert "$.host[0].password_file: 'citysense.password': the file is empty" in run.stderr
     assert "$.gateway[0].password_file: 'gw-1.password': [Errno 2]" in run.stderr
     assert not (description.parent / "out").exists()
 

@@ -23,7 +23,7 @@ PASSWORDS = {"citysense": "host-secret\n", "gw-1": "gateway-secret\n"}
 DESCRIPTION = """
 [persistence]
 directory = "kept"
-[host]
+[[host]]
 password_file = "citysense"
 [[gateway]]
 gateway_id = "gw-1"
@@ -39,7 +39,7 @@ def golden_settings(*, are_enrolled: bool) -> BrokerSettings:
 
 
 def settings_of(**changes: object) -> BrokerSettings:
-    document: dict[str, object] = {"persistence": {"directory": "kept"}, "host": {}, "tls_listener": TLS}
+    document: dict[str, object] = {"persistence": {"directory": "kept"}, "host": [{}], "tls_listener": TLS}
     return check_settings(BrokerSettings, document | changes, "broker.toml")
 
 
@@ -124,7 +124,7 @@ def test_who_has_no_password_needs_a_tls_listener() -> None:
     ):
         settings_of(tls_listener=None)
     with pytest.raises(ConfigurationError, match="are_gateways_enrolled needs"):
-        settings_of(tls_listener=None, host={"password_file": "x"}, are_gateways_enrolled=True)
+        settings_of(tls_listener=None, host=[{"password_file": "x"}], are_gateways_enrolled=True)
 
 
 @pytest.mark.parametrize("port", [1883, 1884])

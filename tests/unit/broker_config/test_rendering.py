@@ -17,7 +17,7 @@ from contracts.errors import ConfigurationError
 def settings_of(**changes: object) -> BrokerSettings:
     document: dict[str, object] = {
         "persistence": {"directory": "broker"},
-        "host": {"password_file": "passwords/citysense"},
+        "host": [{"password_file": "passwords/citysense"}],
         "gateway": [
             {"gateway_id": "gw-1", "district_id": "harbour", "password_file": "a"},
             {"gateway_id": "gw-2", "district_id": "riverside", "password_file": "b"},
@@ -35,13 +35,13 @@ def test_all_faults_are_named_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         settings_of(
             listener={"host": "0.0.0.0", "port": 99999},
-            host={"user_name": "a b", "password_file": "x", "colour": "red"},
+            host=[{"user_name": "a b", "password_file": "x", "colour": "red"}],
         )
     assert {fault.path for fault in caught.value.faults} == {
         "$.listener.host",
         "$.listener.port",
-        "$.host.user_name",
-        "$.host.colour",
+        "$.host[0].user_name",
+        "$.host[0].colour",
     }
 
 
@@ -55,6 +55,21 @@ def test_two_users_of_one_name_are_refused() -> None:
     gateway = {"gateway_id": "citysense", "district_id": "d", "password_file": "a"}
     with pytest.raises(ConfigurationError, match="two users of one name: citysense"):
         settings_of(gateway=[gateway])
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [([], "nobody would hear the gateways"), ({"password_file": "x"}, "write \\[\\[host\\]\\] instead of \\[host\\]")],
+)
+def test_hosts_are_a_list_of_one_at_least(host: object, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        settings_of(host=host)
+
+
+def test_two_hosts_of_one_host_id_are_refused() -> None:
+    hosts = [{"user_name": name, "password_file": name} for name in ("first", "second")]
+    with pytest.raises(ConfigurationError, match="two hosts of one host_id, who would throw each other out: citysense"):
+        settings_of(host=hosts)
 
 
 def test_a_gateway_is_granted_its_own_topics_and_no_more() -> None:

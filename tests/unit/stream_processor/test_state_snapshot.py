@@ -26,7 +26,7 @@ def newest(messages):
     assembly = SnapshotAssembly()
     for key, value in messages:
         assembly.take(key, value)
-    return assembly.newest
+    return next(iter(assembly.newest_first()), None)
 
 
 def compacted(messages):
@@ -53,6 +53,13 @@ def test_a_snapshot_that_was_not_written_to_its_end_leaves_the_one_before(cut):
     expected = WholeSnapshot(99, NEW) if cut == len(torn) else WholeSnapshot(77, OLD)
     assert newest(messages) == expected
     assert newest(compacted(messages)) == expected
+
+
+def test_the_snapshot_before_the_newest_is_there_too():
+    assembly = SnapshotAssembly()
+    for key, value in split_snapshot(3, 6, 77, OLD) + split_snapshot(3, 7, 99, NEW):
+        assembly.take(key, value)
+    assert assembly.newest_first() == [WholeSnapshot(99, NEW), WholeSnapshot(77, OLD)]
 
 
 @pytest.mark.parametrize("cut", range(1, 4))
