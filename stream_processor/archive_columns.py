@@ -41,6 +41,8 @@ from contracts.uplink import BatchIdentity
 from stream_processor.fleet_index import ChannelContext
 from stream_processor.text_column import build_texts, rank, split_texts
 
+READINGS_FOLDER: Final = "parquet"
+"""The dataset of all rows of this schema."""
 UNKNOWN_DOMAIN: Final = "unknown"
 """Folder of the rows of channels that the registry did not know when the file was made."""
 HISTORY_DAYS_MAX: Final = 92
@@ -106,15 +108,11 @@ class ArchiveRows:
 class FilePart:
     """What goes into one file."""
 
-    date: str
-    """YYYY-MM-DD, UTC."""
-    domain: str
+    folder: str
+    """Below that of the dataset, as tools that know partitioned Parquet read it."""
     table: pa.Table
-
-    @property
-    def folder(self) -> str:
-        """Below the archive's root, as tools that know partitioned Parquet read it."""
-        return f"date={self.date}/domain={self.domain}"
+    dataset: str = READINGS_FOLDER
+    """Folder of all files of one schema, below the archive's directory."""
 
 
 def rows_of_messages(messages: Sequence[ScoredMessage]) -> ArchiveRows:
@@ -125,7 +123,7 @@ def rows_of_messages(messages: Sequence[ScoredMessage]) -> ArchiveRows:
 
 
 def build_parts(rows: ArchiveRows, contexts: Mapping[int, ChannelContext]) -> Iterator[FilePart]:
-    """The rows as files by date and domain."""
+    """The rows as files by date and domain, of readings."""
     if not len(rows):
         return
     channel_ids, channel = rank(rows.channel_id)
@@ -139,7 +137,7 @@ def build_parts(rows: ArchiveRows, contexts: Mapping[int, ChannelContext]) -> It
         which = order[first:end]
         day, domain = divmod(int(folders[folder[which[0]]]), len(domains))
         table = _table(rows, gateways, channel[which], known, which)
-        yield FilePart(str(np.datetime64(day, "D")), str(domains[domain]), table)
+        yield FilePart(f"date={np.datetime64(day, 'D')}/domain={domains[domain]}", table)
 
 
 _NUMPY_COLUMNS: Final = (

@@ -15,24 +15,22 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream_processor.archive_columns import SCHEMA
-
 ROW_GROUP_ROWS: Final = 131_072
 """What a reader takes at once, and one thread of DuckDB; few enough channels for small dictionaries."""
 _DELTA: Final = ("event_time", "phenomenon_time", "received_time", "epoch", "batch")
 _PLAIN: Final = ("value", "is_late")
-_DICTIONARY: Final = [name for name in SCHEMA.names if name not in {*_DELTA, *_PLAIN}]
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
-    """Writes a table of the archive's schema to a new file; when this returns, its bytes are on the disk."""
+    """Writes a table of the archive to a new file; when this returns, its bytes are on the disk."""
+    names = table.schema.names
     pq.write_table(
         table,
         path,
         compression="zstd",
         row_group_size=ROW_GROUP_ROWS,
-        use_dictionary=_DICTIONARY,
-        column_encoding=dict.fromkeys(_DELTA, "DELTA_BINARY_PACKED"),
+        use_dictionary=[name for name in names if name not in {*_DELTA, *_PLAIN}],
+        column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in _DELTA},
         store_schema=False,
     )
     sync(path)

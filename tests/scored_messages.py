@@ -8,7 +8,7 @@ from contracts.fleet import FleetSnapshot
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
 from contracts.record import Record
-from contracts.record_message import ScoredMessage
+from contracts.record_message import HourOfGateway, ScoredMessage
 from contracts.uplink import BatchIdentity
 
 NAN = float("nan")
@@ -52,6 +52,7 @@ def scored_message(
     late: bool = False,
     batch: BatchIdentity | None = None,
     channels_lost: tuple[ChannelsLost, ...] = (),
+    completeness: tuple[HourOfGateway, ...] = (),
 ) -> ScoredMessage:
     """Rows are (channel, phenomenon_ns, value, reason, score); received 50.000123 ms after the newest if not told.
 
@@ -83,6 +84,7 @@ def scored_message(
         score_ewma_z=np.array(scores, np.float64),
         is_late=is_historical,
         channels_lost=channels_lost,
+        completeness=completeness,
     )
 
 

@@ -71,6 +71,7 @@ class Frame(NamedTuple):
     source_offset: int
     made_ns: int
     rows: int
+    """Of all files that it will stand in."""
     value: bytes
     """Empty if there are no rows."""
 
@@ -78,7 +79,8 @@ class Frame(NamedTuple):
 def read_frame(value: bytes) -> Frame:
     """A message of `observations.scored` as the journal keeps it. Raises RecordError."""
     message = decode_scored(value)
-    rows = len(message.record) + sum(len(lost.channel_ids) for lost in message.channels_lost)
+    lost = sum(len(lost.channel_ids) for lost in message.channels_lost)
+    rows = len(message.record) + lost + len(message.completeness)
     return Frame(message.source_offset, message.made_ns, rows, value if rows else b"")
 
 
@@ -166,7 +168,7 @@ class PlannedFile(NamedTuple):
     draft: str
     """Name in the partition's folder of drafts; none that a reader of all Parquet files would find."""
     final: str
-    """Path below the root of the Parquet files."""
+    """Path below the archive's directory."""
 
 
 def plan_files(summary: JournalSummary, parts: Sequence[FilePart]) -> list[PlannedFile]:
@@ -182,7 +184,10 @@ def plan_files(summary: JournalSummary, parts: Sequence[FilePart]) -> list[Plann
     name = (
         f"part-{begin:%Y%m%dT%H%M%SZ}-{summary.head.partition:04d}-{offset:012d}-{summary.progress.source_offset:012d}"
     )
-    return [PlannedFile(f"{number}.draft", f"{part.folder}/{name}.parquet") for number, part in enumerate(parts)]
+    return [
+        PlannedFile(f"{number}.draft", f"{part.dataset}/{part.folder}/{name}.parquet")
+        for number, part in enumerate(parts)
+    ]
 
 
 def encode_manifest(files: Sequence[PlannedFile]) -> bytes:

@@ -6,6 +6,7 @@
     DIRECTORY/journal/partition-0007.manifest   names of these files: from here on they are valid
     DIRECTORY/journal/partition-0007.lock       held while one process works on the partition
     DIRECTORY/parquet/date=YYYY-MM-DD/domain=NAME/part-<first made>-<partition>-<first>-<last source offset>.parquet
+    DIRECTORY/completeness/date=YYYY-MM-DD/part-….parquet               completeness of gateways by the hour
 
 Closing is the rename of the journal, the drafts, the manifest, the renames of the drafts, the end of the journal, the
 end of the manifest, each synced before the next. Whoever works on a partition next finishes what was begun: without a
@@ -27,7 +28,8 @@ from pathlib import Path
 from typing import Final
 
 from contracts.record_message import decode_scored
-from stream_processor.archive_columns import build_parts, rows_of_messages
+from stream_processor.archive_columns import READINGS_FOLDER, build_parts, rows_of_messages
+from stream_processor.distributed.archive_completeness import build_completeness_parts
 from stream_processor.distributed.archive_plan import (
     Frame,
     JournalHead,
@@ -61,12 +63,12 @@ class ParquetArchive:
 
     def __init__(self, directory: Path, rows_per_file: int, contexts: Mapping[int, ChannelContext]) -> None:
         self._journals = directory / "journal"
-        self._parquet = directory / "parquet"
+        self._directory = directory
         self._rows_per_file = rows_per_file
         self._known: dict[int, tuple[tuple[int, int, int], JournalSummary]] = {}
         self.contexts = contexts
         """What each channel belongs to; replaced by the caller when the fleet changes."""
-        for folder in (self._journals, self._parquet):
+        for folder in (self._journals, directory / READINGS_FOLDER):
             folder.mkdir(parents=True, exist_ok=True)
             sync(folder.parent)
 
@@ -174,11 +176,11 @@ class ParquetArchive:
                 return
             self._write_drafts(partition, closing)
         for planned in decode_manifest(manifest.read_bytes()):
-            draft, final = self._path(partition, _DRAFTS) / planned.draft, self._parquet / planned.final
+            draft, final = self._path(partition, _DRAFTS) / planned.draft, self._directory / planned.final
             if draft.exists():
                 if final.exists():
                     raise FileExistsError(f"{final}: a closed file is never written again")
-                _make_folder(final.parent, self._parquet)
+                _make_folder(final.parent, self._directory)
                 _rename(draft, final)
         _remove(closing)
         _remove(manifest)
@@ -194,6 +196,7 @@ class ParquetArchive:
         messages = [decode_scored(frame.value) for frame in parse_frames(journal) if frame.rows]
         del journal
         parts = list(build_parts(rows_of_messages(messages), self.contexts)) if messages else []
+        parts += build_completeness_parts(messages)
         planned = plan_files(summary, parts)
         for part, file in zip(parts, planned, strict=True):
             write_parquet(drafts / file.draft, part.table)

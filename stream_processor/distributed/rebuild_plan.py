@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from stream_processor.archive_columns import ODD_DATE, UNKNOWN_DOMAIN
 
 _PATH: Final = re.compile(r"(?:.*/)?date=(?P<date>\d{4}-\d\d-\d\d)/domain=(?P<domain>[^/]+)/(?P<name>[^/]+)\.parquet")
+_COMPLETENESS_PATH: Final = re.compile(r"date=(?P<date>\d{4}-\d\d-\d\d)/[^/]+\.parquet")
 COLUMNS: Final = (
     "district_id",
     "gateway_id",
@@ -71,6 +72,19 @@ def plan_rebuild(paths: Iterable[str], selection: Selection) -> tuple[list[Archi
         and (not selection.domains or match["domain"] in selection.domains)
     ]
     return files, sorted(set(matches) - set(found))
+
+
+def plan_completeness(paths: Iterable[str], selection: Selection) -> dict[str, list[str]]:
+    """The files of completeness that the selection wants, by date. A gateway has no domain: of some domains, none."""
+    if selection.domains:
+        return {}
+    dates = (selection.from_date.isoformat(), selection.until_date.isoformat())
+    by_date: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        match = _COMPLETENESS_PATH.fullmatch(path)
+        if match is not None and dates[0] <= match["date"] <= dates[1]:
+            by_date.setdefault(match["date"], []).append(path)
+    return by_date
 
 
 def select_rows(table: pa.Table, selection: Selection) -> pa.Table:

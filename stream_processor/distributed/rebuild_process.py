@@ -1,9 +1,9 @@
 """Refills InfluxDB from the archive (shell): `stream-processor rebuild`, then ends with a count.
 
 Writes the points that the store job wrote, through the same line protocol and sink, a part of a file at a time; then
-the windows of the downsampled buckets, a folder at a time. What is done is noted, so that a rebuild that was stopped
-goes on where it was; a point that is written again is the same point. Channels that were retired since are rebuilt too:
-what they belonged to stands in their rows.
+the windows of the downsampled buckets, a folder at a time, and completeness by the hour. What is done is noted, so that
+a rebuild that was stopped goes on where it was; a point that is written again is the same point. Channels that were
+retired since are rebuilt too: what they belonged to stands in their rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from contracts.configuration import Settings
 from contracts.fleet import Domain
 from contracts.identifiers import Identifier
 from contracts.influx_schema import READINGS_1H, READINGS_1M, Bucket
+from stream_processor.archive_columns import READINGS_FOLDER
 from stream_processor.archive_points import points_of_table
+from stream_processor.distributed.archive_completeness import COMPLETENESS_FOLDER, newest_hours_of
 from stream_processor.distributed.rebuild_aggregates import (
     WINDOW_QUERY,
     ArchiveFolder,
@@ -46,11 +48,13 @@ from stream_processor.distributed.rebuild_plan import (
     Selection,
     format_purpose,
     parse_progress,
+    plan_completeness,
     plan_rebuild,
     select_rows,
 )
+from stream_processor.distributed.store_plan import build_completeness, writable_hours
 from stream_processor.influx_sink import InfluxSettings, InfluxSink
-from stream_processor.line_protocol import Body, Points, build_bodies
+from stream_processor.line_protocol import LINES_PER_BODY, Body, Points, build_bodies
 
 _log = logging.getLogger("stream_processor.rebuild")
 
@@ -115,6 +119,8 @@ class RebuildCounters:
     points: int = 0
     windows: int = 0
     """Points of the downsampled buckets."""
+    hours: int = 0
+    """Points of completeness."""
     refused: int = 0
     """Lines that InfluxDB does not take: older than its bucket keeps, for example."""
     without_channel: int = 0
@@ -128,7 +134,8 @@ class Rebuild:
 
     def __init__(self, settings: ProcessSettings, sinks: Mapping[str, InfluxSink]) -> None:
         self._settings = settings
-        self._root = settings.rebuild.directory / "parquet"
+        self._root = settings.rebuild.directory / READINGS_FOLDER
+        self._completeness = settings.rebuild.directory / COMPLETENESS_FOLDER
         self._selection = settings.rebuild.selection()
         self._sinks = sinks
         self._connections = settings.influxdb.connections
@@ -137,8 +144,7 @@ class Rebuild:
 
     async def run(self) -> None:
         """Until all is done. Waits for InfluxDB for as long as it is away."""
-        paths = [path.relative_to(self._root).as_posix() for path in self._root.rglob("*.parquet")]
-        files, strange = plan_rebuild(paths, self._selection)
+        files, strange = plan_rebuild(_paths(self._root), self._selection)
         for path in strange:
             _log.warning("rebuild_not_of_the_archive path=%s", path)
         parts = self._parts(files)
@@ -166,6 +172,8 @@ class Rebuild:
             for folder in plan_folders(files):
                 name = f"{bucket} date={folder.date}/domain={folder.domain}"
                 parts[name] = partial(self._write_windows, bucket, folder)
+        for day, paths in plan_completeness(_paths(self._completeness), self._selection).items():
+            parts[f"{COMPLETENESS_FOLDER} date={day}"] = partial(self._write_completeness, paths)
         return parts
 
     async def _rebuild_part(self, name: str, part: Callable[[], Awaitable[None]]) -> bool:
@@ -200,6 +208,16 @@ class Rebuild:
             taken = await self._write(bucket, build_windows(folder.domain, rows))
             self.counters.windows += taken
 
+    async def _write_completeness(self, paths: Sequence[str]) -> None:
+        tables = [pq.read_table(self._completeness / path, partitioning=None) for path in paths]
+        hours = writable_hours(newest_hours_of(tables, self._selection.districts))
+        sink = self._sinks[self._settings.influxdb.bucket]
+        for first in range(0, len(hours), LINES_PER_BODY):
+            part = hours[first : first + LINES_PER_BODY]
+            refused = await sink.write_completeness(build_completeness(part))
+            self.counters.refused += len(refused)
+            self.counters.hours += len(part) - len(refused)
+
     def _read_windows(self, folder: ArchiveFolder, window_s: int) -> Iterator[list[WindowRow]]:
         """Windows that have ended."""
         values = {
@@ -228,9 +246,13 @@ class Rebuild:
             self._said_at_s = time.monotonic()
             done = self.counters
             _log.info(
-                "rebuild_progress parts=%d/%d points=%d windows=%d refused=%d",
-                *(number, total, done.points, done.windows, done.refused),
+                "rebuild_progress parts=%d/%d points=%d windows=%d hours=%d refused=%d",
+                *(number, total, done.points, done.windows, done.hours, done.refused),
             )
+
+
+def _paths(root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in root.rglob("*.parquet")]
 
 
 def _buckets(settings: RebuildSettings) -> dict[str, Bucket]:
@@ -265,8 +287,9 @@ async def _run(settings: ProcessSettings) -> int:
 
 def _summary(word: str, counters: RebuildCounters) -> str:
     return (
-        f"{word}: {counters.points} points of {counters.files} files, {counters.windows} windows; {counters.refused} "
-        f"lines refused by InfluxDB, {counters.without_channel} rows of no channel, {counters.unreadable} unreadable"
+        f"{word}: {counters.points} points of {counters.files} files, {counters.windows} windows, "
+        f"{counters.hours} hours of gateways; {counters.refused} lines refused by InfluxDB, "
+        f"{counters.without_channel} rows of no channel, {counters.unreadable} unreadable"
     )
 
 

@@ -7,7 +7,7 @@ nothing is known.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -110,7 +110,12 @@ def quarantine_unknown(columns: StoreColumns, channel_ids: frozenset[int], revis
 def newest_hours(messages: Sequence[ScoredMessage]) -> list[HourOfGateway]:
     """The last word on each gateway and hour. One without a district makes no point: no line can have an empty tag."""
     hours = {(hour.gateway_id, hour.hour_ns): hour for message in messages for hour in message.completeness}
-    return [hour for hour in hours.values() if hour.district_id and hour.gateway_id]
+    return writable_hours(hours.values())
+
+
+def writable_hours(hours: Iterable[HourOfGateway]) -> list[HourOfGateway]:
+    """Those that say what they belong to."""
+    return [hour for hour in hours if hour.district_id and hour.gateway_id]
 
 
 def build_completeness(hours: Sequence[HourOfGateway]) -> Body:

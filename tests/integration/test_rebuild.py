@@ -18,10 +18,10 @@ import pytest
 from contracts.influx_schema import AGGREGATES, READINGS, READINGS_1H, READINGS_1M, aggregate_field
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
-from contracts.record_message import ScoredMessage, encode_scored
+from contracts.record_message import HourOfGateway, ScoredMessage, encode_scored
 from stream_processor.distributed.archive_plan import read_frame
 from stream_processor.distributed.parquet_archive import ParquetArchive
-from stream_processor.distributed.store_plan import gather_columns, split_lanes
+from stream_processor.distributed.store_plan import build_completeness, gather_columns, newest_hours, split_lanes
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.influx_sink import InfluxSettings, InfluxSink
 from stream_processor.line_protocol import build_bodies
@@ -31,7 +31,7 @@ from tests.scored_messages import METHANE, NAN, OXYGEN, SECOND_NS, STRAIN, good,
 
 ROOT = Path(__file__).parents[2]
 CONTEXTS = FleetIndex(small_fleet()).contexts
-DAY_NS = 86_400 * SECOND_NS
+HOUR_NS, DAY_NS = 3_600 * SECOND_NS, 86_400 * SECOND_NS
 BEGIN_NS = (time.time_ns() // SECOND_NS - 7_200) * SECOND_NS
 END = datetime.fromtimestamp(BEGIN_NS // SECOND_NS + 86_400, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 START = datetime.fromtimestamp(BEGIN_NS // SECOND_NS - 40 * 86_400, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -47,6 +47,9 @@ QUESTIONS = {
     "largest score": "|> filter(fn: (r) => r._field == 'score_ewma_z') |> max()",
     "not good": "|> filter(fn: (r) => r._field == 'quality') |> group(columns: ['_value']) |> count(column: 'node')",
 }
+
+
+COMPLETENESS_QUESTION = "|> filter(fn: (r) => r._measurement == 'completeness') |> sort(columns: ['gateway', '_time'])"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,11 @@ def city_messages() -> list[ScoredMessage]:
         if offset % 50 == 0:
             lost = ChannelsLost("gw-1", (METHANE, OXYGEN), Reason.GATEWAY_LOST, at_ns + 7)
             messages.append(scored_message(len(messages), made_ns=at_ns + 9, channels_lost=(lost,)))
+        if offset % 40 == 0:  # told again and again while the hour grows; one gateway that sends nothing
+            hour_ns = at_ns // HOUR_NS * HOUR_NS
+            told = (HourOfGateway("harbour", "gw-1", hour_ns, offset, offset + 2),)
+            told += (HourOfGateway("hill", "gw-silent", hour_ns, 0, 1), HourOfGateway("", "gw-gone", hour_ns, 0, 1))
+            messages.append(scored_message(len(messages), made_ns=at_ns + 11, completeness=told))
     return messages
 
 
@@ -96,7 +104,10 @@ def store(url: str, token_file: Path, messages: list[ScoredMessage]) -> int:
         table = SeriesTable(CONTEXTS)
         async with InfluxSink(InfluxSettings(url=url, org=ORG, token_file=token_file)) as sink:
             for first in range(0, len(messages), 16):
-                for lane in split_lanes(gather_columns(messages[first : first + 16]), table, 2):
+                part = messages[first : first + 16]
+                if hours := newest_hours(part):
+                    refused += len(await sink.write_completeness(build_completeness(hours)))
+                for lane in split_lanes(gather_columns(part), table, 2):
                     for body in build_bodies(table.series, lane.points):
                         refused += len(await sink.write(body))
         return refused
@@ -170,6 +181,8 @@ def test_a_wiped_influxdb_answers_as_before_after_a_rebuild(influxd, tmp_path):
     refused = store(influxd.url, influxd.token_file, messages)
     archive(tmp_path, messages)
     before = {name: ask(influxd.url, question) for name, question in QUESTIONS.items()}
+    completeness = ask(influxd.url, COMPLETENESS_QUESTION, READINGS_1H.name)
+    assert {line.split(",")[-1] for line in completeness} == {"gw-1", "gw-silent"}
     assert refused == 14, "the readings of 400 days ago"
     assert len(before["every point"]) > 900
     assert before["largest score"]
@@ -180,6 +193,7 @@ def test_a_wiped_influxdb_answers_as_before_after_a_rebuild(influxd, tmp_path):
     run = rebuild(tmp_path, influxd)
     assert run.returncode == 0, run.stderr
     assert {name: ask(influxd.url, question) for name, question in QUESTIONS.items()} == before
+    assert ask(influxd.url, COMPLETENESS_QUESTION, READINGS_1H.name) == completeness
     (rows,) = duckdb.sql(f"SELECT count(*) FROM '{tmp_path}/parquet/**/*.parquet' WHERE node_id IS NOT NULL").fetchall()
     assert run.stdout.startswith(f"rebuilt: {rows[0] - refused} points of ")
     assert " lines refused by InfluxDB, 0 rows of no channel, 0 unreadable" in run.stdout

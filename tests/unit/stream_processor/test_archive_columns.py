@@ -152,7 +152,7 @@ def test_tags_that_need_escapes_come_back_as_they_were():
     table = next(iter(parts_of(scored_message(1, good(METHANE, T, 1.0))).values()))
     odd = table.set_column(4, "node_id", pa.array(["a b,c=d"]))
     assert lines_of_parts({"domain=gas": odd}) == [
-        b"gas,district=harbour,gateway=gw-1,node=a\\ b\\,c\\=d,quantity=methane_lel value=1 %d" % T
+        b"gas,district=harbour,gateway=gw-1,node=a\\ b\\,c\\=d,quantity=methane_lel value=1.0 %d" % T
     ]
 
 

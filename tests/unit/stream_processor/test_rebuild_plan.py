@@ -113,7 +113,7 @@ def windows_of(folder: Path, *files, **values) -> list[bytes]:
     paths = []
     for number, messages in enumerate(files):
         for part in build_parts(rows_of_messages(messages), contexts):
-            paths.append(folder / f"part-{number}-{part.domain}.parquet")
+            paths.append(folder / f"part-{number}-{part.folder.replace('/', '-')}.parquet")
             write_parquet(paths[-1], part.table)
     defaults = {"window_us": 60_000_000, "from_us": 0, "until_us": 2**60, "is_every_district": True, "districts": []}
     parameters = {"paths": [str(path) for path in paths], **defaults, **values}
