@@ -1,4 +1,4 @@
-"""Every query of the committed dashboards, put to a real InfluxDB that pipeline and sink have filled.
+"""Every query of the committed dashboards, put to a real InfluxDB (2 and 1.8) that pipeline and sink have filled.
 
 The variables and macros are put in as Grafana does it (grafana/grafana `pkg/tsdb/influxdb/models/query.go` for the
 macros, `public/app/features/templating` for `${name:regex}` and a custom value of "All").
@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from broker_config.influxdb import task_name
+from broker_config.influxdb_1 import render_selection
 from contracts.fleet import Domain, FleetSnapshot
 from contracts.influx_schema import BUCKETS, READINGS, READINGS_1H, READINGS_1M
 from contracts.quality import Reason
@@ -35,8 +36,7 @@ from stream_processor.influx_sink import InfluxSettings, InfluxSink
 from stream_processor.line_protocol import Body, Points, build_bodies, points_of, series_of_fleet
 from stream_processor.pipeline.pipeline import Pipeline
 from tests.running_influxdb import DEADLINE_S, ORG, RunningInfluxdb, running_influxdb, wait_until
-
-pytestmark = pytest.mark.needs_influxdb
+from tests.running_influxdb_1 import RunningInfluxdb1, running_influxdb_1
 
 DASHBOARDS = Path(__file__).parents[2] / "grafana/dashboards"
 NAN = float("nan")
@@ -46,6 +46,7 @@ ALL = {"district": ".*", "gateway": ".*", "node": ".*", "quantity": ".*"}
 ONE = {"district": "(harbour|riverside)", "gateway": "gw-1", "node": "gas-1", "quantity": "methane_lel"}
 BAD_VALUES, WITHOUT_VALUE, SUSPECT = 12, 4, 3
 HOURS_BACK = 3
+DOWNSAMPLED = [(bucket, domain) for bucket in (READINGS_1M, READINGS_1H) for domain in (Domain.GAS, Domain.BRIDGE)]
 
 
 def fleet() -> FleetSnapshot:
@@ -85,6 +86,7 @@ class Server(Protocol):
 
     url: str
     token: str
+    token_file: Path
 
 
 @dataclass
@@ -144,7 +146,7 @@ def bodies_of(now_ns: int) -> tuple[list[Body], int]:
     return [*build_bodies(series, points), *build_bodies(series, lost)], len(points)
 
 
-def fill(server: RunningInfluxdb) -> City:
+def fill(server: Server, downsample: Callable[[int], None]) -> City:
     now_ns = time.time_ns() // S * S
     hour_ns = now_ns // (3600 * S) * 3600 * S
     bodies, stored = bodies_of(now_ns)
@@ -162,11 +164,20 @@ def fill(server: RunningInfluxdb) -> City:
             assert await asyncio.wait_for(sink.write_completeness(build_completeness(hours)), DEADLINE_S) == []
 
     asyncio.run(write())
-    tasks = {task["name"]: task["id"] for task in server.call("GET", f"/api/v2/tasks?org={ORG}")["tasks"]}
-    for bucket in (READINGS_1M, READINGS_1H):
-        for domain in (Domain.GAS, Domain.BRIDGE):
-            run_task(server, task_name(bucket, domain), tasks[task_name(bucket, domain)])
+    downsample(now_ns)
     return City(server, now_ns, stored, hour_ns)
+
+
+def run_tasks(server: RunningInfluxdb) -> None:
+    tasks = {task["name"]: task["id"] for task in server.call("GET", f"/api/v2/tasks?org={ORG}")["tasks"]}
+    for bucket, domain in DOWNSAMPLED:
+        run_task(server, task_name(bucket, domain), tasks[task_name(bucket, domain)])
+
+
+def run_selections(server: RunningInfluxdb1, now_ns: int) -> None:
+    """What the continuous queries select, of all that is stored."""
+    for bucket, domain in DOWNSAMPLED:
+        server.ask(render_selection(bucket, domain, f"WHERE time <= {now_ns // 1_000_000}ms"), READINGS.name)
 
 
 def run_task(server: RunningInfluxdb, name: str, task_id: str) -> None:
@@ -185,10 +196,21 @@ def run_task(server: RunningInfluxdb, name: str, task_id: str) -> None:
     assert told[-1] == "success"
 
 
-@pytest.fixture(scope="module")
-def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
-    with running_influxdb(tmp_path_factory.mktemp("influxd")) as server:
-        yield fill(server)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("2", marks=pytest.mark.needs_influxdb),
+        pytest.param("1.8", marks=pytest.mark.needs_influxdb_1),
+    ],
+)
+def city(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
+    folder = tmp_path_factory.mktemp("influxd")
+    if request.param == "2":
+        with running_influxdb(folder) as server:
+            yield fill(server, lambda _: run_tasks(server))
+    else:
+        with running_influxdb_1(folder) as older:
+            yield fill(older, lambda now_ns: run_selections(older, now_ns))
 
 
 def ask(city: City, database: str, query: str) -> list[dict]:

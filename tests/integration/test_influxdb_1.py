@@ -84,7 +84,7 @@ def test_a_line_that_is_refused_comes_back_and_the_others_stand(server):
     good = body_of("partial", *((start_ms + at, float(at), Reason.OK, NAN) for at in range(100)))
     lines = good.text.split(b"\n")
     assert len(lines) == 100
-    text = b"\n".join([*lines[:40], lines[40].replace(b"value=40", b'value="a text"'), *lines[41:]])
+    text = b"\n".join([*lines[:40], lines[40].replace(b"value=40.0", b'value="a text"'), *lines[41:]])
     (refused,) = write(server, Body(text, np.arange(100, dtype=np.intp)))
     assert refused.point_index == 40
     assert "field type conflict" in refused.reason
