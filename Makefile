@@ -77,6 +77,8 @@ lock: $(DEV_STAMP) ## choose the newest allowed versions anew: writes requiremen
 	$(COMPILE) --upgrade --all-extras pyproject.toml requirements/install.in -c requirements/dev.txt -o requirements/run.txt
 	$(COMPILE) --upgrade --extra agent pyproject.toml -c requirements/dev.txt -o requirements/agent.txt
 	$(COMPILE) --upgrade requirements/bench.in -o requirements/bench.txt
+	$(COMPILE) --upgrade requirements/bench-detectors.in -o requirements/bench-detectors.txt
+	$(COMPILE) --upgrade tests/benchmarks/peers/thingsboard.in -o tests/benchmarks/peers/thingsboard.txt
 
 proto: $(DEV_STAMP) ## generate the Python modules of contracts/sparkplug/sparkplug_b.proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. contracts/sparkplug/sparkplug_b.proto

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def build_page_routes(desk: Desk) -> APIRouter:
-    """The page, quarantine, acknowledgement, liveness."""
+    """The page, gateways, quarantine, acknowledgement, liveness."""
     router = APIRouter()
     renderer = desk.renderer
 
@@ -49,6 +49,10 @@ def build_page_routes(desk: Desk) -> APIRouter:
             text = reader.wording("quarantine.failed", fault=_word_fault(error, reader))
             return HTMLResponse(renderer.notice(text, reader, is_fault=True), status_code=502)
         return HTMLResponse(renderer.quarantine(page, reader))
+
+    @router.get("/fragments/gateways")
+    async def show_gateways(request: Request) -> HTMLResponse:
+        return HTMLResponse(renderer.gateways(desk.hub.state, desk.reader(request)))
 
     @router.post("/alarms/{alarm_id}/acknowledge")
     async def acknowledge(request: Request, alarm_id: int) -> HTMLResponse:

@@ -7,6 +7,7 @@ stands beside it with its time. The same cells fill the first page and every lat
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -17,7 +18,7 @@ from contracts.alarm import Alarm, ConditionDefinition, ConditionInput
 from contracts.observation import NANOSECONDS_PER_MILLISECOND, NANOSECONDS_PER_SECOND
 from contracts.quality import Level
 from contracts.quantity import QUANTITIES
-from contracts.query import ChannelLatest
+from contracts.query import AgentLosses, ChannelLatest, GatewayHealth
 
 NO_VALUE: Final = "—"
 NO_LEVEL: Final = "none"
@@ -25,6 +26,12 @@ NO_LEVEL: Final = "none"
 
 OUTBOX_PATIENCE_NS: Final = 5 * NANOSECONDS_PER_SECOND
 """Condition events may wait this long for the alarm service before the page says so."""
+
+
+LOSSES_SHOWN_NS: Final = 86_400 * NANOSECONDS_PER_SECOND
+"""What a gateway gave up stands in the banner for a day, and in the gateways' panel for good."""
+LOSSES_SHOWN_MAX: Final = 3
+"""Gateways that the banner names; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,21 @@ class AlarmFields:
     """Who acknowledged it, or when it returned; may be empty."""
     can_acknowledge: bool
     channel_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayFields:
+    """A gateway as the panel shows it; a dash stands for what it has not told."""
+
+    gateway_id: str
+    connection: str
+    last_payload: str
+    thinned: str
+    discarded: str
+    discarded_samples: str
+    failed_commits: str
+    set_aside: str
+    since: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +189,13 @@ def describe_banners(state: State, reader: Reader) -> list[str]:
     return [_describe_down(state, source, reader) for source in down] + _describe_health(state, reader)
 
 
+def describe_gateways(state: State, reader: Reader) -> list[GatewayFields]:
+    """All gateways: first those that had to give up anything, then those that are offline, each by name."""
+    gateways = [] if state.health is None else state.health.gateways
+    order = sorted(gateways, key=lambda one: (not _has_losses(one), one.is_online, one.gateway_id))
+    return [_describe_gateway(gateway, reader) for gateway in order]
+
+
 def describe_conditions(conditions: tuple[ConditionDefinition, ...], wording: Wording) -> list[str]:
     """Each condition of a channel on a line: title, side and set-point."""
     lines = []
@@ -257,4 +286,50 @@ def _describe_health(state: State, reader: Reader) -> list[str]:
     if waiting_since is not None and reader.now_ns - waiting_since >= OUTBOX_PATIENCE_NS:
         count = state.health.outbox_events
         texts.append(reader.wording("down.outbox", count=count, time=format_time(waiting_since, reader)))
-    return texts
+    return texts + _describe_losses(state.health.gateways, reader)
+
+
+def _has_losses(gateway: GatewayHealth) -> bool:
+    return gateway.losses is not None and gateway.losses.is_any
+
+
+def _describe_gateway(gateway: GatewayHealth, reader: Reader) -> GatewayFields:
+    losses, heard_ns = gateway.losses, gateway.last_payload_ns
+    is_since_known = losses is not None and losses.is_any
+    return GatewayFields(
+        gateway_id=gateway.gateway_id,
+        connection=reader.wording("gateways.online" if gateway.is_online else "gateways.offline"),
+        last_payload=NO_VALUE if heard_ns is None else format_time(heard_ns, reader),
+        thinned=NO_VALUE if losses is None else f"{losses.thinned_readings_total:,}",
+        discarded=NO_VALUE if losses is None else f"{losses.discarded_readings_total:,}",
+        discarded_samples=NO_VALUE if losses is None else f"{losses.discarded_samples_total:,}",
+        failed_commits=NO_VALUE if losses is None else f"{losses.failed_commits_total:,}",
+        set_aside=NO_VALUE if losses is None else f"{losses.spools_set_aside_total:,}",
+        since=format_time(losses.since_ns, reader) if losses is not None and is_since_known else NO_VALUE,
+    )
+
+
+def _describe_losses(gateways: Sequence[GatewayHealth], reader: Reader) -> list[str]:
+    """One banner for all gateways that gave up readings lately, the newest first."""
+    told = [(one.gateway_id, one.losses) for one in gateways if one.losses is not None and _is_news(one.losses, reader)]
+    if not told:
+        return []
+    told.sort(key=lambda row: -row[1].since_ns)
+    texts = [
+        reader.wording(
+            "down.losses_of",
+            gateway=gateway_id,
+            thinned=f"{losses.thinned_readings_total:,}",
+            discarded=f"{losses.discarded_readings_total:,}",
+            time=format_time(losses.since_ns, reader),
+        )
+        for gateway_id, losses in told[:LOSSES_SHOWN_MAX]
+    ]
+    if len(told) > LOSSES_SHOWN_MAX:
+        texts.append(reader.wording("down.losses_more", count=len(told) - LOSSES_SHOWN_MAX))
+    return [reader.wording("down.losses", gateways=", ".join(texts))]
+
+
+def _is_news(losses: AgentLosses, reader: Reader) -> bool:
+    has_given_up = losses.thinned_readings_total or losses.discarded_readings_total
+    return bool(has_given_up) and reader.now_ns - losses.since_ns < LOSSES_SHOWN_NS

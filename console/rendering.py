@@ -19,6 +19,7 @@ from console.presentation import (
     describe_channel,
     describe_conditions,
     describe_counters,
+    describe_gateways,
     format_time,
 )
 from console.texts import Language
@@ -30,6 +31,8 @@ from contracts.query import QuarantinePage
 
 ALARMS_SHOWN_MAX: Final = 100
 """Alarms in the list; the rest, less urgent, is counted."""
+GATEWAYS_SHOWN_MAX: Final = 200
+"""Gateways in the panel; the rest, online and without losses, is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,12 @@ class Renderer:
         rows = [(row, format_time(row.received_ns, reader)) for row in page.newest[:20]]
         totals = sorted(page.totals.items(), key=lambda pair: -pair[1])
         return self._fill("quarantine.html", reader, totals=totals, rows=rows)
+
+    def gateways(self, state: State, reader: Reader) -> str:
+        """The panel with all gateways and what they had to give up."""
+        rows = describe_gateways(state, reader)
+        hidden_count = max(0, len(rows) - GATEWAYS_SHOWN_MAX)
+        return self._fill("gateways.html", reader, rows=rows[:GATEWAYS_SHOWN_MAX], hidden_count=hidden_count)
 
     def device(self, password: str, user_name: str, expires: str, reader: Reader) -> str:
         """The panel with a one-time password for another device."""

@@ -13,8 +13,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from console.substance_names import SUBSTANCE_TITLES_ZH
 from contracts.quality import REASONS, Reason, parse_reason
-from contracts.quantity import QUANTITIES
+from contracts.quantity import CYCLE_BINS_MAX, QUANTITIES, cycle_quantity
 
 
 class Language(StrEnum):
@@ -95,6 +96,15 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
             "{count} batches were stored without being checked for alarms – alarms may be missing: tell the operator",
             "{count} 批数据未经报警判断即已存储 – 可能缺少报警：请通知运维人员",
         ),
+        "down.losses": (
+            "Full gateways gave up readings they could not send – gaps in history are theirs: {gateways}",
+            "网关存储已满，舍弃了未能上传的读数 – 历史数据的缺口由此造成：{gateways}",
+        ),
+        "down.losses_of": (
+            "{gateway} ({thinned} thinned, {discarded} dropped, told {time})",
+            "{gateway}（抽稀 {thinned}，丢弃 {discarded}，{time} 报告）",
+        ),
+        "down.losses_more": ("and {count} more", "另有 {count} 台"),
         "down.fault": ("({fault})", "（{fault}）"),
         "section.not_live": ("Not live", "非实时"),
         # counters
@@ -197,6 +207,25 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "trend.bad_stripes": ("Red stripes: only bad observations", "红色区域：仅有异常数据"),
         "trend.empty": ("No observations in this time", "该时段没有数据"),
         "trend.failed": ("Trend not available: {fault}", "无法获取趋势：{fault}"),
+        # gateways
+        "gateways.heading": ("Gateways: connection, and what they had to give up", "网关：连接状态与舍弃的数据"),
+        "gateways.unknown": ("Nothing is known of any gateway", "尚无网关信息"),
+        "gateways.hint": (
+            "Thinned: of each interval the first, last, lowest and highest stay, and all that is not good.",
+            "抽稀：每个时段保留首、末、最低和最高读数以及所有非正常读数。",
+        ),
+        "gateways.gateway": ("Gateway", "网关"),
+        "gateways.connection": ("Connection", "连接"),
+        "gateways.online": ("online", "在线"),
+        "gateways.offline": ("offline", "离线"),
+        "gateways.last_payload": ("Last message", "最近消息"),
+        "gateways.thinned": ("Thinned", "抽稀"),
+        "gateways.discarded": ("Dropped", "丢弃"),
+        "gateways.discarded_samples": ("Waveform samples", "波形采样"),
+        "gateways.failed_commits": ("Failed disk writes", "磁盘写入失败"),
+        "gateways.set_aside": ("Broken files", "损坏文件"),
+        "gateways.since": ("Told", "报告时间"),
+        "gateways.more": ("and {count} more", "另有 {count} 台"),
         # quarantine
         "quarantine.heading": ("Quarantine: bad input that was set aside", "隔离区：被搁置的异常输入"),
         "quarantine.reason": ("Reason", "原因"),
@@ -245,6 +274,7 @@ _REASONS_ZH: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.CLOCK_SUSPECT: "网关时钟未同步",
         Reason.STEP_SUSPECT: "变化速度超出该物理量的可能范围：请对照邻近测点",
         Reason.FLAT_LINE: "数值长时间不变：传感器可能卡死",
+        Reason.INCOMPLETE: "该秒采样数据不完整：请检查线路",
         Reason.NO_ANSWER: "无应答：请检查设备电源、地址和接线",
         Reason.CRC_ERROR: "线路数据损坏（校验错误）：请检查终端电阻、屏蔽和波特率",
         Reason.MALFORMED_FRAME: "应答不符合该协议的帧格式",
@@ -268,6 +298,22 @@ _REASONS_ZH: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.STALE: "超过该通道的时限未收到数据",
     }
 )
+
+
+def _waveform_titles(quantity: str, title: str) -> dict[str, str]:
+    """Titles of what is computed from a waveform."""
+    features = {
+        "rms": "均方根值（去均值）",
+        "peak": "峰值（距均值）",
+        "peak_to_peak": "峰峰值",
+        "minimum": "秒内最小值",
+        "maximum": "秒内最大值",
+    }
+    bins = {
+        cycle_quantity(quantity, bin_at): f"{title}循环数，第 {bin_at} 级" for bin_at in range(1, CYCLE_BINS_MAX + 1)
+    }
+    return {f"{quantity}_{suffix}": f"{title}{words}" for suffix, words in features.items()} | bins
+
 
 _QUANTITIES_ZH: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -376,6 +422,34 @@ _QUANTITIES_ZH: Final[Mapping[str, str]] = MappingProxyType(
         "hail_intensity_peak": "最大冰雹强度",
         "solar_radiation": "太阳辐射",
         "uv_index": "紫外线指数",
+        "water_colour": "水色度",
+        "faecal_coliforms": "粪大肠菌群",
+        "bacteria": "细菌总数",
+        "gross_alpha_activity": "总α放射性",
+        "gross_beta_activity": "总β放射性",
+        "ringelmann_blackness": "林格曼黑度",
+        "flue_gas_velocity": "烟气流速",
+        "flue_gas_humidity": "烟气湿度",
+        "cooling_temperature": "制冷温度",
+        "duct_area": "烟道截面积",
+        "dynamic_pressure": "烟气动压",
+        "furnace_temperature": "炉膛焚烧平均温度",
+        "furnace_control_temperature": "炉膛DCS温度",
+        "dustfall": "降尘",
+        "sound_level_l5": "累计百分声级 L5",
+        "sound_level_l10": "累计百分声级 L10",
+        "sound_level_l50": "累计百分声级 L50",
+        "sound_level_l90": "累计百分声级 L90",
+        "sound_level_l95": "累计百分声级 L95",
+        "sound_level_day_night": "昼夜等效声级",
+        "sound_level_day": "昼间等效声级",
+        "sound_level_night": "夜间等效声级",
+        "sound_level_max": "最大瞬时声级",
+        "sound_level_min": "最小瞬时声级",
+        **SUBSTANCE_TITLES_ZH,
+        **_waveform_titles("strain", "应变"),
+        **_waveform_titles("acceleration", "加速度"),
+        **_waveform_titles("displacement", "位移"),
     }
 )
 

@@ -359,4 +359,5 @@ def _shown_health(health: PipelineHealth | None) -> tuple[object, ...] | None:
         health.unscored_batches_total,
         health.outbox_events,
         online,
+        tuple(gateway.losses for gateway in health.gateways if gateway.losses is not None and gateway.losses.is_any),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from contracts.errors import ConfigurationError, Fault
@@ -22,7 +22,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-SettingsT = TypeVar("SettingsT", bound=BaseModel)
+SettingsT = TypeVar("SettingsT")
+"""A model of pydantic's, or a class of `plain_settings`."""
 
 
 def parse_settings(model: type[SettingsT], text: str, source: str) -> SettingsT:
@@ -46,9 +47,10 @@ def parse_settings(model: type[SettingsT], text: str, source: str) -> SettingsT:
 def check_settings(model: type[SettingsT], document: object, source: str) -> SettingsT:
     """Like `parse_settings`, for a document that is parsed already (a part of one, or JSON)."""
     try:
-        return model.model_validate(document)
+        checked: SettingsT = TypeAdapter(model).validate_python(document)
     except ValidationError as error:
         raise ConfigurationError(source, [_fault(details) for details in error.errors()]) from error
+    return checked
 
 
 def format_path(location: tuple[int | str, ...]) -> str:
@@ -59,7 +61,7 @@ def format_path(location: tuple[int | str, ...]) -> str:
 def _fault(details: ErrorDetails) -> Fault:
     path = format_path(details["loc"])
     kind = details["type"]
-    if kind == "extra_forbidden":
+    if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
         return Fault(path, "unknown key")
     if kind == "missing":
         return Fault(path, "is missing")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from pydantic import Field, StringConstraints
+from contracts.plain_settings import Limits
 
 IDENTIFIER_PATTERN: Final = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
 IDENTIFIER_WORDS: Final = (
@@ -19,8 +19,8 @@ IDENTIFIER_WORDS: Final = (
 """The grammar for people, in fault messages."""
 CHANNEL_ID_MAX: Final = 2**32 - 1
 
-Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]
-ChannelId = Annotated[int, Field(ge=1, le=CHANNEL_ID_MAX)]
+Identifier = Annotated[str, Limits(pattern=IDENTIFIER_PATTERN)]
+ChannelId = Annotated[int, Limits(ge=1, le=CHANNEL_ID_MAX)]
 """Registry-given number of a channel, u32, never used again for another channel. 0 means "no channel"."""
 
 _IDENTIFIER = re.compile(IDENTIFIER_PATTERN)

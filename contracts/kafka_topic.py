@@ -4,6 +4,7 @@ A topic's number of partitions is the fleet's, not the topic's: all topics have 
 same partition of each (`partition_of`), so that a worker that owns a partition owns all that belongs to it. The number
 cannot be changed later without moving gateways to other workers' state.
 
+    bridge → waveforms → archive of waveforms → Parquet
     bridge → observations → score job → observations.scored → store job → InfluxDB
                                 ↓     ↘ state.snapshots        ↓     ↘ archive → Parquet
                         alarm.conditions                 uplink.commands → bridge → NCMD
@@ -60,6 +61,16 @@ SCORED: Final = KafkaTopic(
 )
 """Seven days: what is measured while InfluxDB is away for a long weekend. A row is half as large again as in
 `observations`, so the largest message is larger too."""
+WAVEFORMS: Final = KafkaTopic(
+    "waveforms",
+    "blocks of samples of one batch (contracts.waveform_message.WaveformMessage), keyed by gateway, from bridge to the "
+    "archive of waveforms; written before the message of `observations` that names their batch",
+    Cleanup.DELETE,
+    7 * _MS_PER_DAY,
+    5 * _MEBIBYTE,
+)
+"""Seven days, as `observations`: what is acknowledged to a gateway stands here until it is in Parquet. A payload of an
+edge node has at most 4 MiB."""
 ALARM_CONDITIONS: Final = KafkaTopic(
     "alarm.conditions",
     "condition events as JSON (contracts.alarm.ConditionEvent), keyed by gateway, from score job to alarm service",
@@ -109,6 +120,7 @@ QUARANTINE: Final = KafkaTopic(
 TOPICS: Final = (
     OBSERVATIONS,
     SCORED,
+    WAVEFORMS,
     ALARM_CONDITIONS,
     STATE_SNAPSHOTS,
     UPLINK_COMMANDS,

@@ -41,6 +41,7 @@ class Reason(IntEnum):
     CLOCK_SUSPECT = 1
     STEP_SUSPECT = 2
     FLAT_LINE = 3
+    INCOMPLETE = 4
     # bad, 64..: the device or the line
     NO_ANSWER = 64
     CRC_ERROR = 65
@@ -102,6 +103,11 @@ REASONS: Final[Mapping[Reason, ReasonRow]] = MappingProxyType(
         ),
         Reason.FLAT_LINE: ReasonRow(
             Level.UNCERTAIN, SparkplugQuality.GOOD, "has not moved for longer than the quantity rests: stuck sensor?"
+        ),
+        Reason.INCOMPLETE: ReasonRow(
+            Level.UNCERTAIN,
+            SparkplugQuality.GOOD,
+            "computed from a second of which samples are missing: look at the line",
         ),
         Reason.NO_ANSWER: _bad("no answer: check the device's power, its address and the wiring"),
         Reason.CRC_ERROR: _bad("corrupt on the line (wrong checksum): check termination, shield and baud rate"),

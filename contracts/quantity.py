@@ -22,10 +22,13 @@ levels, pressures, flows and a fire alarm rest by right.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+from contracts.substance import IN_AIR, IN_WATER
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,46 @@ class Quantity:
         return self.plausible_min <= value <= self.plausible_max
 
 
+WAVEFORM_QUANTITIES: Final = ("strain", "acceleration", "displacement")
+"""What is sampled tens to hundreds of times a second: sent as arrays, with features of each second beside them."""
+CYCLE_BINS_MAX: Final = 16
+"""Bins of a rainflow count. A channel each: `strain_cycles_01` to `strain_cycles_16`."""
+
+
+def cycle_quantity(quantity: str, bin_number: int) -> str:
+    """The quantity that counts the cycles of one bin, from 1: `strain_cycles_01`."""
+    return f"{quantity}_cycles_{bin_number:02d}"
+
+
+def _feature_rows(base: Quantity) -> Iterator[Quantity]:
+    """Features of a waveform of a quantity, in its unit; contracts.waveform has their formulas."""
+    low, high, width = base.plausible_min, base.plausible_max, base.plausible_max - base.plausible_min
+    for suffix, words, least, most in (
+        ("rms", "rms without the mean", 0.0, width),
+        ("peak", "peak from the mean", 0.0, width),
+        ("peak_to_peak", "peak to peak", 0.0, width),
+        ("minimum", "lowest of a second", low, high),
+        ("maximum", "highest of a second", low, high),
+    ):
+        title = f"{base.title}, {words}"
+        yield Quantity(f"{base.name}_{suffix}", title, base.unit, base.unit_symbol, least, most, base.decimals)
+    for number in range(1, CYCLE_BINS_MAX + 1):
+        title = f"{base.title} cycles, bin {number}"
+        yield Quantity(cycle_quantity(base.name, number), title, "{cycles}", "", 0.0, 1e12, 1)
+
+
+_STRAIN: Final = Quantity("strain", "Strain", "um/m", "µε", -20_000.0, 20_000.0, 1, flat_line_s=21_600.0)
+_ACCELERATION: Final = Quantity("acceleration", "Acceleration", "m/s2", "m/s²", -400.0, 400.0, 3)
+_DISPLACEMENT: Final = Quantity(
+    "displacement", "Displacement", "mm", "mm", -10_000.0, 10_000.0, 2, flat_line_s=86_400.0
+)
+
+
+def _symbol(unit: str) -> str:
+    """What a page shows for a concentration: µg/m³."""
+    return unit.replace("u", "µ").replace("m3", "m³")
+
+
 _ROWS: Final = (
     # name, title, UCUM code, symbol, plausible minimum, plausible maximum, digits
     Quantity("methane_lel", "Methane", "%{LEL}", "%LEL", -5.0, 105.0, 1, max_rate=50.0),
@@ -68,9 +111,9 @@ _ROWS: Final = (
     Quantity("pm10", "Particulate matter PM10", "ug/m3", "µg/m³", 0.0, 10_000.0, 0, flat_line_s=86_400.0),
     Quantity("temperature", "Temperature", "Cel", "°C", -60.0, 1_200.0, 1, max_rate=32.0, flat_line_s=21_600.0),
     Quantity("relative_humidity", "Relative humidity", "%", "%", 0.0, 100.0, 0, max_rate=2.5, flat_line_s=86_400.0),
-    Quantity("strain", "Strain", "um/m", "µε", -20_000.0, 20_000.0, 1, flat_line_s=21_600.0),
-    Quantity("acceleration", "Acceleration", "m/s2", "m/s²", -400.0, 400.0, 3),
-    Quantity("displacement", "Displacement", "mm", "mm", -10_000.0, 10_000.0, 2, flat_line_s=86_400.0),
+    _STRAIN,
+    _ACCELERATION,
+    _DISPLACEMENT,
     Quantity("tilt", "Tilt", "deg", "°", -180.0, 180.0, 3, max_rate=10.0),
     Quantity("level", "Level", "m", "m", -1.0, 100.0, 3, max_rate=0.5),
     Quantity("pressure", "Pressure", "kPa", "kPa", -110.0, 100_000.0, 1),
@@ -163,8 +206,72 @@ _ROWS: Final = (
     Quantity("hail_duration", "Duration of hail", "s", "s", 0.0, 1e9, 0),
     Quantity("hail_intensity", "Hail intensity", "/cm2/h", "/cm²h", 0.0, 100_000.0, 1),
     Quantity("hail_intensity_peak", "Hail intensity, highest", "/cm2/h", "/cm²h", 0.0, 100_000.0, 1),
+    # what else stations of environmental monitoring report (HJ 212-2017, annex B)
+    Quantity("water_colour", "Colour of water", "{PCU}", "°", 0.0, 100_000.0, 0),
+    Quantity("faecal_coliforms", "Faecal coliforms", "/L", "/L", 0.0, 1e12, 0),
+    Quantity("bacteria", "Bacteria", "/L", "/L", 0.0, 1e12, 0),
+    Quantity("gross_alpha_activity", "Gross alpha activity", "Bq/L", "Bq/L", 0.0, 1e9, 2),
+    Quantity("gross_beta_activity", "Gross beta activity", "Bq/L", "Bq/L", 0.0, 1e9, 2),
+    Quantity("ringelmann_blackness", "Ringelmann blackness", "1", "", 0.0, 6.0, 2),
+    Quantity("flue_gas_velocity", "Velocity of flue gas", "m/s", "m/s", -200.0, 200.0, 1),
+    Quantity("flue_gas_humidity", "Humidity of flue gas", "%", "%", 0.0, 100.0, 1),
+    Quantity("cooling_temperature", "Temperature of the gas cooler", "Cel", "°C", -60.0, 200.0, 1),
+    Quantity("duct_area", "Cross-section of the duct", "m2", "m²", 0.0, 10_000.0, 2),
+    Quantity("dynamic_pressure", "Dynamic pressure of flue gas", "kPa", "kPa", -110.0, 1_000.0, 3),
+    Quantity("furnace_temperature", "Temperature of the furnace", "Cel", "°C", -60.0, 2_500.0, 1),
+    Quantity("furnace_control_temperature", "Temperature of the furnace, DCS", "Cel", "°C", -60.0, 2_500.0, 1),
+    Quantity("dustfall", "Dustfall", "t/km2/mo", "t/(km²·month)", 0.0, 10_000.0, 1),
+    Quantity("sound_level_l5", "Sound level exceeded for 5 %", "dB[SPL]", "dB(A)", 0.0, 200.0, 1),
+    Quantity("sound_level_l10", "Sound level exceeded for 10 %", "dB[SPL]", "dB(A)", 0.0, 200.0, 1),
+    Quantity("sound_level_l50", "Sound level exceeded for 50 %", "dB[SPL]", "dB(A)", 0.0, 200.0, 1),
+    Quantity("sound_level_l90", "Sound level exceeded for 90 %", "dB[SPL]", "dB(A)", 0.0, 200.0, 1),
+    Quantity("sound_level_l95", "Sound level exceeded for 95 %", "dB[SPL]", "dB(A)", 0.0, 200.0, 1),
+    Quantity("sound_level_day_night", "Sound level of day and night", "dB[SPL]", "dB(A)", 0.0, 200.0, 1),
+    Quantity("sound_level_day", "Sound level by day", "dB[SPL]", "dB(A)", 0.0, 200.0, 1),
+    Quantity("sound_level_night", "Sound level by night", "dB[SPL]", "dB(A)", 0.0, 200.0, 1),
+    Quantity("sound_level_max", "Sound level, highest", "dB[SPL]", "dB(A)", 0.0, 200.0, 1),
+    Quantity("sound_level_min", "Sound level, lowest", "dB[SPL]", "dB(A)", 0.0, 200.0, 1),
+    *(
+        Quantity(f"{name}_in_water", f"{title} in water", unit, _symbol(unit), 0.0, 1e7, 3)
+        for name, title, unit in IN_WATER
+    ),
+    *(Quantity(f"{name}_in_air", f"{title} in air", unit, _symbol(unit), 0.0, 1e7, 3) for name, title, unit in IN_AIR),
     Quantity("solar_radiation", "Solar radiation", "W/m2", "W/m²", 0.0, 2_000.0, 0),
     Quantity("uv_index", "UV index", "{index}", "", 0.0, 25.0, 1),
+    # what is computed from a second of a waveform (contracts.waveform); its mean is the quantity itself
+    *(row for base in (_STRAIN, _ACCELERATION, _DISPLACEMENT) for row in _feature_rows(base)),
 )
 
-QUANTITIES: Final[Mapping[str, Quantity]] = MappingProxyType({row.name: row for row in _ROWS})
+UNKNOWN_FACTOR_PREFIX: Final = "hj212_"
+"""Of quantities that a station reports under a code that nobody has told us the meaning of: `hj212_w99051`."""
+_UNKNOWN_FACTOR: Final = re.compile(UNKNOWN_FACTOR_PREFIX + r"[0-9a-z]{2,12}")
+_ANYTHING: Final = 1e15
+"""Plausible is every number of a factor whose unit is not known."""
+
+
+class QuantityTable(dict[str, Quantity]):
+    """The rows by name. Beside them stands the open family `hj212_<code>`: kept as sent, in an unknown unit."""
+
+    def __missing__(self, name: str) -> Quantity:
+        """The row of an unknown factor. Raises KeyError for any other name."""
+        if not self._is_unknown_factor(name):
+            raise KeyError(name)
+        code = name.removeprefix(UNKNOWN_FACTOR_PREFIX)
+        return Quantity(name, f"HJ 212 factor {code}", "[arb'U]", "", -_ANYTHING, _ANYTHING, 3)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or self._is_unknown_factor(name)
+
+    def get(self, name: str, default: Quantity | None = None) -> Quantity | None:  # type: ignore[override]
+        """As of a dict, and an unknown factor's row."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    @staticmethod
+    def _is_unknown_factor(name: object) -> bool:
+        return isinstance(name, str) and _UNKNOWN_FACTOR.fullmatch(name) is not None
+
+
+QUANTITIES: Final[Mapping[str, Quantity]] = MappingProxyType(QuantityTable((row.name, row) for row in _ROWS))

@@ -64,6 +64,30 @@ class Trend(BaseModel):
     bad_count: list[int]
 
 
+class WaveformBlock(BaseModel):
+    """Samples that follow each other, of one second at most."""
+
+    model_config = _ANSWER
+    first_ns: TimeNs
+    """When the first sample was taken; sample k was k / sample_rate_hz later."""
+    sample_rate_hz: float
+    level: Level
+    reason: str
+    samples: list[float | None]
+    """In the quantity's unit; None where the logger gave no number."""
+
+
+class WaveformPage(BaseModel):
+    """Answer of `GET /v1/channels/{channel_id}/waveform`: blocks in order of time."""
+
+    model_config = _ANSWER
+    channel_id: ChannelId
+    from_ns: TimeNs
+    to_ns: TimeNs
+    """Blocks that begin before it; earlier than asked for if there were too many for one answer: ask on from here."""
+    blocks: list[WaveformBlock]
+
+
 class CompletenessRow(BaseModel):
     """What the gap ledger knows of one gateway and epoch."""
 
@@ -76,6 +100,9 @@ class CompletenessRow(BaseModel):
     """Batches that must have been sent (a higher one was seen) and are neither stored nor lost."""
     lost_ranges: list[tuple[int, int]] = []
     """Batches that the gateway says are gone for good."""
+    thinned_readings: int = Field(default=0, ge=0)
+    """Readings that the gateway took out of stored batches before it sent them, because its disk was full: told, so
+    those batches are stored and not missing."""
 
 
 class HourCompleteness(BaseModel):
@@ -120,6 +147,38 @@ class QuarantinePage(BaseModel):
     newest: list[QuarantineRow]
 
 
+class AgentLosses(BaseModel):
+    """What an edge agent says that it had to give up. Its counters go on over restarts, but for the last two."""
+
+    model_config = _ANSWER
+    thinned_readings_total: int = Field(default=0, ge=0)
+    """Taken out of its full spool: of each channel and window of time the first, last, lowest and highest stay, and
+    all that is not good."""
+    discarded_readings_total: int = Field(default=0, ge=0)
+    """Dropped: nothing of them is anywhere any more."""
+    discarded_samples_total: int = Field(default=0, ge=0)
+    """The same, of waveforms."""
+    failed_commits_total: int = Field(default=0, ge=0)
+    """Commits to its disk that failed; what they held was sent from memory."""
+    spools_set_aside_total: int = Field(default=0, ge=0)
+    """Spool files that could not be trusted."""
+    since_ns: TimeNs = 0
+    """Our clock when these totals were first heard."""
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything was given up at all."""
+        return any(
+            (
+                self.thinned_readings_total,
+                self.discarded_readings_total,
+                self.discarded_samples_total,
+                self.failed_commits_total,
+                self.spools_set_aside_total,
+            )
+        )
+
+
 class GatewayHealth(BaseModel):
     """What the bridge knows of one gateway."""
 
@@ -128,6 +187,8 @@ class GatewayHealth(BaseModel):
     is_online: bool
     epoch: int | None
     last_payload_ns: TimeNs | None
+    losses: AgentLosses | None = None
+    """None: the bridge has heard none of its counters since its own start, or the edge node is not ours."""
 
 
 class BridgeHealth(BaseModel):

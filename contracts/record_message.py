@@ -72,6 +72,8 @@ class ObservationMessage:
     a duplicate, it was set aside before."""
     batches_lost: tuple[BatchesLost, ...] = ()
     channels_lost: tuple[ChannelsLost, ...] = ()
+    thinned: tuple[tuple[int, int], ...] = ()
+    """(position in `record.batches`, readings): what agents took out of these batches before they sent them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ def encode_observations(message: ObservationMessage) -> bytes:
             for at, bad in message.quarantined
         ],
         **_notices(message.batches_lost, message.channels_lost),
+        "thinned": message.thinned,
     }
     return _encode(_OBSERVATION_COLUMNS, _record_columns(message.record), head)
 
@@ -152,6 +155,7 @@ def decode_observations(data: bytes) -> ObservationMessage:
             ),
             batches_lost=_batches_lost(head),
             channels_lost=_channels_lost(head),
+            thinned=_thinned(head),
         )
     except _MALFORMED as error:
         raise RecordError(f"not an observation message: {error!r}") from error
@@ -256,6 +260,15 @@ def _batches_lost(head: dict[str, Any]) -> tuple[BatchesLost, ...]:
         BatchesLost(gateway_id, epoch, tuple((first, last) for first, last in ranges))
         for gateway_id, epoch, ranges in head["batches_lost"]
     )
+
+
+def _thinned(head: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    """Messages from before there was any have none."""
+    thinned = tuple((int(at), int(readings)) for at, readings in head.get("thinned", ()))
+    for at, readings in thinned:
+        if not 0 <= at < len(head["batches"]) or readings < 0:
+            raise ValueError(f"{readings} readings thinned of batch {at} of {len(head['batches'])}")
+    return thinned
 
 
 def _channels_lost(head: dict[str, Any]) -> tuple[ChannelsLost, ...]:

@@ -1,6 +1,7 @@
 """The error tree of `edge_agent`.
 
 AgentError
+├── PlanningError        the process that plans a configuration was killed or failed; transient: ask again
 ├── LineLostError        the port cannot be opened, or the connection is gone; transient: open it again
 ├── CredentialError      a certificate, key or password file cannot be used; transient: read again at each connect
 ├── SpoolWriteError      the spool could not be written (locked, no file at all just now); transient: try again
@@ -15,6 +16,10 @@ from __future__ import annotations
 
 class AgentError(Exception):
     """Root of all errors that `edge_agent` raises."""
+
+
+class PlanningError(AgentError):
+    """A configuration could not be planned, by no fault of its own. Transient: there may be memory the next time."""
 
 
 class LineLostError(AgentError):

@@ -26,6 +26,11 @@ class Liveness:
         self._limits_s[part] = limit_s
         self._last_s[part] = now_s
 
+    def forget(self, part: str) -> None:
+        """This part is not expected to do anything any more."""
+        self._limits_s.pop(part, None)
+        self._last_s.pop(part, None)
+
     def got_on(self, part: str, now_s: float) -> None:
         """A line ended a poll, or an attempt to open; a commit ended, well or with an error that was told."""
         self._last_s[part] = now_s

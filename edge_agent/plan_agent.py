@@ -1,4 +1,4 @@
-"""Configuration + profiles → what runs: channels with aliases, and the devices to poll on each bus. Pure.
+"""Configuration + profiles → the plan of what is to run. Pure.
 
 Nodes of one bus that share a Modbus device id and a poll interval are polled together, in as few requests as
 their registers allow.
@@ -6,134 +6,159 @@ their registers allow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import TypeVar
 
-from edge_agent.channel_table import ChannelTable
-from edge_agent.lines.device_poll import Device, FrameDevice, ModbusDevice
-from edge_agent.lines.listen_configuration import ListeningBusSettings
-from edge_agent.lines.report_filter import ReportRule
-from edge_agent.modbus.register_limits import LimitMemory
+from edge_agent.agent_plan import AgentPlan, DevicePlan, FrameDevicePlan, LinePlan, ListeningLinePlan, PolledLinePlan
+from edge_agent.lines.listen_configuration import ListeningBusSettings, SerialEndpointSettings
+from edge_agent.modbus.modbus_device_plan import ModbusDevicePlan
 from edge_agent.modbus.register_plan import SERIAL_REQUEST_COST, TCP_REQUEST_COST
+from edge_agent.modbus.register_profile import ModbusProfile
+from edge_agent.outputs.actuator import Actuator
+from edge_agent.outputs.plan_outputs import check_conditions
 from edge_agent.settings.configuration import (
     AgentSettings,
+    AnyBusSettings,
     BusSettings,
     FrameNodeSettings,
     ModbusNodeSettings,
+    ModbusRtuBusSettings,
     ModbusTcpBusSettings,
-    NodeSettings,
     ProfileLibrary,
-    SerialFrameBusSettings,
 )
-from edge_agent.settings.profile import ModbusProfile, SerialFrameProfile
+from edge_agent.settings.line_settings import (
+    LineSettings,
+    ModbusRtuLineSettings,
+    ModbusTcpLineSettings,
+    SerialFrameLineSettings,
+)
+from edge_agent.settings.plan_modbus import ModbusPlanner
+from edge_agent.settings.plan_report import plan_report
+from edge_agent.settings.profile import SerialFrameProfile, WaveformProfile
+from edge_agent.waveform.plan_waveform import plan_waveform_device
+from edge_agent.waveform.waveform_plan import WaveformDevicePlan
+
+LineT = TypeVar("LineT", ModbusTcpLineSettings, ModbusRtuLineSettings, SerialFrameLineSettings)
 
 
-@dataclass(frozen=True, slots=True)
-class DevicePlan:
-    """A device to poll, and what its watch must know."""
-
-    name: str
-    device: Device
-    interval_s: float
-    bad_repeat_s: Mapping[int, float]
-    """By alias."""
-    report: Mapping[int, ReportRule]
-    """By alias; channels that are always reported stand not in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class BusPlan:
-    """A bus with its devices."""
-
-    settings: BusSettings
-    """Without its nodes: `devices` is made of them."""
-    devices: tuple[DevicePlan, ...]
-
-
-def plan_agent(
-    settings: AgentSettings, profiles: ProfileLibrary, folder: Path, memory: LimitMemory | None = None
-) -> tuple[ChannelTable, tuple[BusPlan, ...]]:
-    """Gives every channel of the polled buses its alias and every bus its devices; `plan_listeners` does the others.
+def plan_agent(settings: AgentSettings, profiles: ProfileLibrary, folder: Path) -> AgentPlan:
+    """The plan of a whole configuration.
 
     Args:
         settings: the configuration.
         profiles: all known profiles.
         folder: what a serial port's path is relative to.
-        memory: what Modbus devices are known to refuse.
+
+    Raises:
+        ConfigurationError: a local output is on a channel that this gateway does not have.
     """
-    channels = ChannelTable()
-    kept = LimitMemory() if memory is None else memory
-    polled = [bus for bus in settings.bus if not isinstance(bus, ListeningBusSettings)]
-    return channels, tuple(plan_bus(locate_port(bus, folder), profiles, channels, kept) for bus in polled)
+    planner = ModbusPlanner()
+    lines = tuple(_plan_line(bus, profiles, folder, planner) for bus in settings.bus)
+    check_conditions(settings.output, {name for line in lines for name in line.channel_names()})
+    return AgentPlan(
+        gateway=settings.gateway,
+        mqtt=settings.mqtt,
+        spool=settings.spool,
+        audit=settings.audit,
+        fall_back_after_s=settings.configuration.fall_back_after_s,
+        lines=lines,
+        actuators=tuple(plan_actuators(settings)),
+        outputs=settings.output,
+        line_digests={line.bus_id: hashlib.sha256(repr(line).encode()).digest() for line in lines},
+    )
 
 
-def locate_port(bus: BusSettings, folder: Path) -> BusSettings:
-    """The bus with the whole path of its serial port, if it has one."""
+def plan_polled_line(
+    bus: BusSettings, profiles: ProfileLibrary, folder: Path, planner: ModbusPlanner | None = None
+) -> PolledLinePlan:
+    """One line whose devices we ask, with them in the order of the configuration."""
+    devices: list[DevicePlan]
+    if isinstance(bus, ModbusTcpBusSettings | ModbusRtuBusSettings):
+        devices = [*_plan_modbus_devices(bus, profiles, planner or ModbusPlanner()), *_plan_loggers(bus, profiles)]
+    else:
+        devices = [_plan_frame_device(node, profiles) for node in bus.node]
+    return PolledLinePlan(plan_line_settings(bus, folder), tuple(devices))
+
+
+def plan_line_settings(bus: BusSettings, folder: Path) -> LineSettings:
+    """What a bus's driver must know: the bus without its nodes, with the whole path of its serial port."""
     if isinstance(bus, ModbusTcpBusSettings):
-        return bus
-    return bus.model_copy(update={"port": str(folder / bus.port)})
+        return _without_nodes(ModbusTcpLineSettings, bus)
+    port = str(folder / bus.port)
+    if isinstance(bus, ModbusRtuBusSettings):
+        return replace(_without_nodes(ModbusRtuLineSettings, bus), port=port)
+    return replace(_without_nodes(SerialFrameLineSettings, bus), port=port)
 
 
-def plan_bus(bus: BusSettings, profiles: ProfileLibrary, channels: ChannelTable, memory: LimitMemory) -> BusPlan:
-    """The devices of one bus, in the order of the configuration."""
-    if isinstance(bus, SerialFrameBusSettings):
-        devices = [_plan_frame_device(bus.bus_id, node, profiles, channels) for node in bus.node]
-        return BusPlan(bus.model_copy(update={"node": ()}), tuple(devices))
-    request_cost = TCP_REQUEST_COST if isinstance(bus, ModbusTcpBusSettings) else SERIAL_REQUEST_COST
-    groups: dict[tuple[int, float], list[ModbusNodeSettings]] = {}
+def plan_listening_line(bus: ListeningBusSettings, folder: Path) -> ListeningLinePlan:
+    """One line whose stations call us."""
+    if isinstance(bus.endpoint, SerialEndpointSettings):
+        bus = replace(bus, endpoint=replace(bus.endpoint, port=str(folder / bus.endpoint.port)))
+    return ListeningLinePlan(bus)
+
+
+def plan_actuators(settings: AgentSettings) -> list[Actuator]:
+    """All declared actuators, in the order of the configuration."""
+    return [
+        Actuator(bus.bus_id, node.node_id, node.device_id, actuator)
+        for bus in settings.bus
+        for node in bus.node
+        if isinstance(node, ModbusNodeSettings)
+        for actuator in node.actuator
+    ]
+
+
+def _plan_line(bus: AnyBusSettings, profiles: ProfileLibrary, folder: Path, planner: ModbusPlanner) -> LinePlan:
+    if isinstance(bus, ListeningBusSettings):
+        return plan_listening_line(bus, folder)
+    return plan_polled_line(bus, profiles, folder, planner)
+
+
+def _without_nodes(line: type[LineT], bus: LineT) -> LineT:
+    return line(**{one.name: getattr(bus, one.name) for one in fields(line)})
+
+
+def _plan_modbus_devices(
+    bus: ModbusTcpBusSettings | ModbusRtuBusSettings, profiles: ProfileLibrary, planner: ModbusPlanner
+) -> list[ModbusDevicePlan]:
+    groups: dict[tuple[int, float], list[tuple[ModbusNodeSettings, ModbusProfile]]] = {}
     for node in bus.node:
-        groups.setdefault((node.device_id, node.poll_interval_s), []).append(node)
-    devices = []
-    for (device_id, interval_s), nodes in groups.items():
-        parts = []
-        bad_repeat_s: dict[int, float] = {}
-        report: dict[int, ReportRule] = {}
-        for node in nodes:
-            profile = profiles[node.profile]
-            assert isinstance(profile, ModbusProfile)  # checked with the configuration
-            fitted = profile.fitted(node.measures)
-            aliases = _aliases(bus.bus_id, node.node_id, fitted, channels)
-            bad_repeat_s |= dict.fromkeys(aliases.values(), node.bad_repeat_s)
-            report |= _report_rules(node, fitted, aliases)
-            parts.append((node, fitted, aliases))
-        name = nodes[0].node_id if len(nodes) == 1 else f"device_id-{device_id}"
-        device = ModbusDevice(device_id, parts, memory, request_cost)
-        devices.append(DevicePlan(name, device, interval_s, bad_repeat_s, report))
-    return BusPlan(bus.model_copy(update={"node": ()}), tuple(devices))
+        profile = profiles[node.profile]
+        if isinstance(profile, WaveformProfile):
+            continue
+        assert isinstance(profile, ModbusProfile)  # checked with the configuration
+        groups.setdefault((node.device_id, node.poll_interval_s), []).append((node, profile.fitted(node.measures)))
+    request_cost = TCP_REQUEST_COST if isinstance(bus, ModbusTcpBusSettings) else SERIAL_REQUEST_COST
+    return [planner.plan_device(device_id, nodes, request_cost) for (device_id, _), nodes in groups.items()]
 
 
-def _plan_frame_device(
-    bus_id: str, node: FrameNodeSettings, profiles: ProfileLibrary, channels: ChannelTable
-) -> DevicePlan:
+def _plan_loggers(
+    bus: ModbusTcpBusSettings | ModbusRtuBusSettings, profiles: ProfileLibrary
+) -> Iterator[WaveformDevicePlan]:
+    for node in bus.node:
+        profile = profiles[node.profile]
+        if isinstance(profile, WaveformProfile):
+            ranges = {channel.quantity: channel.range for channel in profile.channel}
+            report = {name: plan_report(rule, ranges[name]) for name, rule in node.report.items()}
+            yield plan_waveform_device(node, profile, report)
+
+
+def _plan_frame_device(node: FrameNodeSettings, profiles: ProfileLibrary) -> FrameDevicePlan:
     profile = profiles[node.profile]
     assert isinstance(profile, SerialFrameProfile)  # checked with the configuration
     profile = profile.limited_to(node.quantities)
-    aliases = _aliases(bus_id, node.node_id, profile, channels)
-    repeat_s = dict.fromkeys(aliases.values(), node.bad_repeat_s)
-    report = _report_rules(node, profile, aliases)
-    return DevicePlan(node.node_id, FrameDevice(node, profile, aliases), node.poll_interval_s, repeat_s, report)
-
-
-def _aliases(
-    bus_id: str, node_id: str, profile: ModbusProfile | SerialFrameProfile, channels: ChannelTable
-) -> dict[str, int]:
-    return {channel.quantity: channels.add(bus_id, node_id, channel.quantity) for channel in profile.channel}
-
-
-def _report_rules(
-    node: NodeSettings, profile: ModbusProfile | SerialFrameProfile, aliases: Mapping[str, int]
-) -> dict[int, ReportRule]:
-    """The node's rules by alias, with percentages turned into the quantity's unit."""
-    rules = {}
-    for channel in profile.channel:
-        settings = node.report.get(channel.quantity)
-        if settings is None:
-            continue
-        low, high = channel.range or (0.0, 0.0)  # a percentage without a range is a fault of the configuration
-        percent_width = (high - low) / 100.0
-        deadband = (
-            (settings.deadband_percent or 0.0) * percent_width if settings.deadband is None else settings.deadband
-        )
-        rules[aliases[channel.quantity]] = ReportRule(deadband, settings.max_silence_s)
-    return rules
+    return FrameDevicePlan(
+        name=node.node_id,
+        interval_s=node.poll_interval_s,
+        profile=profile,
+        calibration=node.calibration,
+        bad_repeat_s=node.bad_repeat_s,
+        report={
+            channel.quantity: plan_report(node.report[channel.quantity], channel.range)
+            for channel in profile.channel
+            if channel.quantity in node.report
+        },
+    )

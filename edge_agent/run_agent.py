@@ -1,55 +1,49 @@
-"""Runs the agent (shell): one event loop for buses and uplink, one thread for the spool, one for MQTT."""
+"""Runs the agent (shell): one event loop for lines and uplink, one thread for the spool, one for MQTT."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from contracts.errors import ConfigurationError
-from edge_agent.drivers import LISTENERS
+from edge_agent.agent_plan import AgentPlan
+from edge_agent.channel_table import ChannelTable
 from edge_agent.errors import AgentError
 from edge_agent.feed_watchdog import feed_watchdog, show_life
-from edge_agent.lines.build_poller import build_poller
-from edge_agent.lines.listen_bus import BusListener
-from edge_agent.lines.plan_listeners import plan_listeners
-from edge_agent.lines.poll_bus import BusPoller
 from edge_agent.lines.report_filter import ReportedSink
-from edge_agent.liveness import SPOOL, SPOOL_LIMIT_S, Liveness, line_limit_s
+from edge_agent.lines.run_lines import RunningLines
+from edge_agent.liveness import SPOOL, SPOOL_LIMIT_S, Liveness
 from edge_agent.modbus.store_limits import LimitFile
 from edge_agent.outputs.field_side import FieldSide
-from edge_agent.plan_agent import BusPlan, plan_agent
-from edge_agent.settings.flow_log import FlowLog
 from edge_agent.settings.keep_configuration import ConfigurationKeeper
+from edge_agent.settings.plan_difference import PlanDifference
 from edge_agent.settings.reread_configuration import Loaded, Reread
+from edge_agent.spare_memory import settle_memory
 from edge_agent.spool.commit_readings import CommitLoop
 from edge_agent.spool.reading_buffer import ReadingBuffer
-from edge_agent.spool.set_points import plan_set_points
+from edge_agent.spool.set_points import ChannelSetPoints, SetPoints, plan_set_points
 from edge_agent.spool.spool_thread import SpoolThread
+from edge_agent.task_set import cancel_tasks, raise_first_error
 from edge_agent.uplink.broker_link import BrokerLink
 from edge_agent.uplink.obey_host import HostOrders
 from edge_agent.uplink.publish_batches import Uplink
 from edge_agent.uplink.resend_schedule import ResendSchedule
-from edge_agent.uplink.sparkplug_session import EdgeNode
-
-GC_THRESHOLDS: Final = (50_000, 20, 20)
-"""Allocations before the garbage collector looks for cycles (Python's own: 700, 10, 10)."""
-CANCEL_AGAIN_S: Final = 0.2
+from edge_agent.uplink.sparkplug_session import ChannelsFound, CommandAnswered, EdgeNode, LineWithdrawn
 
 _log = logging.getLogger(__name__)
 
 
-async def run_until_stopped(keeper: ConfigurationKeeper, folder: Path) -> None:
+async def run_until_stopped(keeper: ConfigurationKeeper, first: Loaded, folder: Path) -> None:
     """Runs until SIGTERM or SIGINT, with the configuration that counts.
 
     Args:
         keeper: says which that is, also when the host or SIGHUP asks, and when a new one does not work.
+        first: the one to begin with.
         folder: what its relative paths are relative to.
 
     Raises:
@@ -57,187 +51,182 @@ async def run_until_stopped(keeper: ConfigurationKeeper, folder: Path) -> None:
         SpoolUnusableError: the spool's path is a database of somebody else.
     """
     answer: str | None = None
-    running = _begin(keeper, keeper.first(), folder, answer)
-    while True:
+    waiting: list[Loaded] = [first]
+    del first  # a plan is let go of as soon as it runs: ten thousand channels, and nobody needs them any more
+    while waiting:
+        fresh: Loaded | None
         try:
-            fresh, answer = await running
+            keeper.begin(waiting[-1])
+            fresh, answer = await Agent(waiting.pop(), folder, keeper, answer).run()
         except (AgentError, ConfigurationError) as error:
             fresh, answer = keeper.fail(str(error)), f"configuration: taken back, {error}"
             if fresh is None:
                 raise
-        if fresh is None:
-            return
-        running = _begin(keeper, fresh, folder, answer)
-        del fresh  # the agent lets go of the models of ten thousand nodes, and so must we
+        waiting = [] if fresh is None else [fresh]
+        del fresh
 
 
-def _begin(
-    keeper: ConfigurationKeeper, loaded: Loaded, folder: Path, answer: str | None
-) -> Coroutine[None, None, tuple[Loaded | None, str]]:
-    keeper.begin(loaded)
-    return run_agent(loaded, folder, keeper, answer)
+class Agent:
+    """All parts of the agent, for one spool and one broker; lines and outputs may change while it runs."""
 
+    def __init__(self, loaded: Loaded, folder: Path, keeper: ConfigurationKeeper, answer: str | None) -> None:
+        """Opens the spool, and builds the rest.
 
-async def run_agent(
-    loaded: Loaded, folder: Path, keeper: ConfigurationKeeper, answer: str | None = None
-) -> tuple[Loaded | None, str]:
-    """Runs until SIGTERM or SIGINT (None), or until another configuration is to be applied (that one, and its answer).
+        Args:
+            loaded: the configuration to begin with.
+            folder: what its relative paths are relative to.
+            keeper: reads and checks the configuration again, and judges this one.
+            answer: to the last command of the host, told in the birth.
 
-    Args:
-        loaded: the configuration, and all known profiles.
-        folder: what relative paths of the configuration are relative to.
-        keeper: reads and checks the configuration again, and judges this one.
-        answer: to the last command of the host, told in the birth.
+        Raises:
+            ConfigurationError: a local output is on a channel that does not exist.
+            SpoolUnusableError: the spool's path is a database of somebody else.
+        """
+        plan = loaded.plan
+        self._keeper = keeper
+        self._gateway_id = plan.gateway.gateway_id
+        self._spool_settings = plan.spool
+        self._channels = ChannelTable()
+        for line in plan.lines:
+            for name in line.channel_names():
+                self._channels.add(line.bus_id, *name)
+        self._field = FieldSide(plan, self._channels, folder)
+        spool_path = folder / plan.spool.path
+        set_points = plan_set_points(plan.outputs, self._channels.aliases())
+        self._spool = SpoolThread(spool_path, plan.spool.disk_max_bytes, self._channels, set_points)
+        self._buffer = ReadingBuffer(self._spool.epoch, plan.spool.memory_readings_max)
+        self._buffer.watch(self._by_alias(set_points))
+        self._reread = Reread(keeper.reread, plan.without_lines(), self._apply, self._field.audit)
+        self._orders = HostOrders(self._field.control, self._reread)
+        self._uplink = self._build_uplink(plan, folder, answer)
+        self._liveness = Liveness()
+        self._commits = self._build_commits()
+        reported = ReportedSink(self._commits, {})
+        self._lines = RunningLines(
+            self._channels,
+            LimitFile(spool_path.with_name(f"{spool_path.stem}.register-limits.json")),
+            self._liveness,
+            reported,
+            (self._field.sink_before(reported), self._field.listen_sink_before(self._commits)),
+            self._field.writers,
+            self._commits.put_waveforms,
+        )
+        for line in plan.lines:
+            self._lines.add(line)
 
-    Raises:
-        ConfigurationError: a local output is on a channel that does not exist.
-        SpoolUnusableError: the spool's path is a database of somebody else.
-    """
-    settings, profiles = loaded.settings, loaded.profiles
-    spool_path = folder / settings.spool.path
-    limits = LimitFile(spool_path.with_name(f"{spool_path.stem}.register-limits.json"))
-    channels, bus_plans = plan_agent(settings, profiles, folder, limits.memory)
-    listener_plans = plan_listeners(settings.bus, folder, channels)
-    gateway, mqtt, spool_settings = settings.gateway, settings.mqtt, settings.spool
-    field = FieldSide(settings, channels, folder)
-    set_points = plan_set_points(settings.output, channels.names)
-    reread = Reread(keeper.reread, loaded, folder, field.audit)
-    liveness = Liveness()
-    del settings, loaded  # the models of ten thousand nodes are not needed any more
-    spool_thread = SpoolThread(spool_path, spool_settings.disk_max_bytes, channels, set_points)
-    epoch = spool_thread.epoch
-    _log.info("agent_started gateway_id=%s epoch=%d channels=%d", gateway.gateway_id, epoch, len(channels))
-    alias_of = channels.aliases()
-    buffer = ReadingBuffer(
-        epoch, spool_settings.memory_readings_max, {alias_of[name]: points for name, points in set_points.items()}
-    )
-    link = BrokerLink(mqtt, folder)
-    uplink = Uplink(
-        EdgeNode(
-            gateway.district_id,
-            gateway.gateway_id,
-            epoch,
-            mqtt.primary_host,
-            channels,
+    async def run(self) -> tuple[Loaded | None, str]:
+        """Until SIGTERM or SIGINT (None), or until its work is to begin anew with another configuration.
+
+        Returns:
+            That configuration, and what the host is to be told of it.
+        """
+        epoch = self._spool.epoch
+        _log.info("agent_started gateway_id=%s epoch=%d channels=%d", self._gateway_id, epoch, len(self._channels))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._orders.reread)
+        settle_memory()
+        try:
+            await self._run_until_signal()
+        finally:
+            await self._spool.close()
+        _log.info("agent_stopped gateway_id=%s", self._gateway_id)
+        return self._reread.fresh, self._reread.answer
+
+    def _build_uplink(self, plan: AgentPlan, folder: Path, answer: str | None) -> Uplink:
+        link = BrokerLink(plan.mqtt, folder)
+        node = EdgeNode(
+            plan.gateway.district_id,
+            plan.gateway.gateway_id,
+            self._spool.epoch,
+            plan.mqtt.primary_host,
+            self._channels,
             broker_count=link.broker_count,
-            actuators=field.actuator_names,
-        ),
-        mqtt,
-        link,
-        spool_thread,
-        buffer,
-        ResendSchedule(
-            spool_settings.resend_after_s,
-            spool_settings.backlog_batches_per_s,
-            spool_settings.backlog_share * spool_settings.uplink_bytes_per_s,
-        ),
-        orders := HostOrders(field.control, reread),
-        answer,
-    )
-    commits = CommitLoop(
-        buffer,
-        channels,
-        spool_thread,
-        uplink,
-        spool_settings.flush_interval_s,
-        spool_settings.flush_readings,
-        partial(show_life, liveness, SPOOL),
-    )
-    liveness.expect(SPOOL, SPOOL_LIMIT_S + spool_settings.flush_interval_s, time.monotonic())
-    report = {alias: rule for plan in bus_plans for device in plan.devices for alias, rule in device.report.items()}
-    reported = field.sink_before(ReportedSink(commits, report))
-    pollers = [build_poller(plan, reported, _after_poll(plan, limits, liveness)) for plan in bus_plans]
-    listeners = [
-        BusListener(plan.bus_id, LISTENERS[plan.port.kind](plan.port), plan.endpoint, field.listen_sink_before(commits))
-        for plan in listener_plans
-    ]
-    field.connect({plan.settings.bus_id: poller for plan, poller in zip(bus_plans, pollers, strict=True)})
-    works = [
-        orders.run(uplink.tell),
-        feed_watchdog(liveness),
-        _judge_configuration(keeper, uplink.flows, reread),
-        *(switcher.run() for switcher in field.switchers.values()),
-    ]
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, orders.reread)
-    _settle_memory()
-    try:
-        await _run_until_signal([*pollers, *listeners], commits, uplink, spool_thread, works, reread.accepted)
-    finally:
-        await spool_thread.close()
-    _log.info("agent_stopped gateway_id=%s", gateway.gateway_id)
-    return reread.fresh, reread.answer
+            actuators=self._field.actuator_names,
+        )
+        schedule = ResendSchedule(
+            plan.spool.resend_after_s,
+            plan.spool.backlog_batches_per_s,
+            plan.spool.backlog_share * plan.spool.uplink_bytes_per_s,
+        )
+        return Uplink(node, plan.mqtt, link, self._spool, self._buffer, schedule, self._orders, answer)
 
+    def _build_commits(self) -> CommitLoop:
+        settings = self._spool_settings
+        self._liveness.expect(SPOOL, SPOOL_LIMIT_S + settings.flush_interval_s, time.monotonic())
+        return CommitLoop(
+            self._buffer,
+            self._channels,
+            self._spool,
+            self._uplink,
+            settings.flush_interval_s,
+            settings.flush_readings,
+            partial(show_life, self._liveness, SPOOL),
+        )
 
-def _after_poll(plan: BusPlan, limits: LimitFile, liveness: Liveness) -> Callable[[], None]:
-    """What a line does after each poll: it keeps what was learnt, and shows that it lives."""
-    part = f"bus/{plan.settings.bus_id}"
-    longest_s = max((device.interval_s for device in plan.devices), default=0.0)
-    liveness.expect(part, line_limit_s(longest_s), time.monotonic())
+    async def _apply(self, loaded: Loaded, difference: PlanDifference) -> None:
+        """Another configuration, while the lines that are the same keep polling.
 
-    def after_poll() -> None:
-        limits.save()
-        show_life(liveness, part)
+        What the lines that end have read is handed on before their death is told, and their new channels are born when
+        they answer for the first time.
+        """
+        plan = loaded.plan
+        for bus_id in difference.stopped:
+            await self._lines.stop(bus_id)
+        if difference.stopped:
+            await self._commits.store()
+        for bus_id in difference.stopped:
+            self._uplink.tell(LineWithdrawn(bus_id))
+        await self._uplink.catch_up()  # what was read before must not count for the trial of what comes
+        for line in plan.lines:
+            if line.bus_id in difference.started:
+                self._lines.add(line)
+        before = dict(self._field.actuator_names)
+        self._field.replace(plan)
+        for bus_id in difference.kept:
+            if before.get(bus_id) != self._field.actuator_names.get(bus_id):
+                self._uplink.tell(ChannelsFound(bus_id))
+        set_points = plan_set_points(plan.outputs, self._channels.aliases())
+        self._spool.watch(set_points)
+        self._buffer.watch(self._by_alias(set_points))
+        self._lines.start()
+        self._keeper.begin(loaded)
+        settle_memory()
 
-    return after_poll
+    async def _judge_configuration(self) -> None:
+        """Goes back to the last known good configuration when the one that runs has failed its trial."""
+        while True:
+            why = await self._keeper.watch(self._uplink.flows)
+            good = await asyncio.to_thread(self._keeper.fail, why)
+            if good is not None:
+                self._uplink.tell(CommandAnswered(await self._reread.take_back(good, why)))
+                del good
 
+    async def _run_until_signal(self) -> None:
+        loop = asyncio.get_running_loop()
+        stop = self._reread.accepted
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        works: list[Coroutine[None, None, None]] = [
+            self._lines.run(),
+            self._field.run(),
+            self._commits.run(),
+            self._spool.care(),
+            self._orders.run(self._uplink.tell),
+            feed_watchdog(self._liveness),
+            self._judge_configuration(),
+        ]
+        uplink_task = asyncio.create_task(self._uplink.run(), name="uplink")
+        tasks = [asyncio.create_task(work) for work in works]
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([stopped, uplink_task, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            raise_first_error([uplink_task, *tasks])
+        finally:
+            await cancel_tasks(tasks)
+            await self._commits.finish()
+            self._uplink.stop()
+            stopped.cancel()
+            await asyncio.gather(uplink_task, stopped, return_exceptions=True)
 
-async def _judge_configuration(keeper: ConfigurationKeeper, flows: FlowLog, reread: Reread) -> None:
-    """Goes back to the last known good configuration when this one has failed its trial."""
-    why = await keeper.watch(flows)
-    good = keeper.fail(why)
-    if good is not None:
-        await reread.take_back(good, why)
-    await asyncio.Event().wait()  # there is nothing to go back to, or the end is on its way
-
-
-async def _run_until_signal(
-    buses: list[BusPoller | BusListener],
-    commits: CommitLoop,
-    uplink: Uplink,
-    spool: SpoolThread,
-    works: list[Coroutine[None, None, None]],
-    stop: asyncio.Event,
-) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    uplink_task = asyncio.create_task(uplink.run(), name="uplink")
-    tasks = [asyncio.create_task(bus.run()) for bus in buses]
-    tasks.append(asyncio.create_task(commits.run(), name="commits"))
-    tasks.append(asyncio.create_task(spool.care(), name="spool-care"))
-    tasks += [asyncio.create_task(work) for work in works]
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait([stopped, uplink_task, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        _raise_first_error([uplink_task, *tasks])
-    finally:
-        await _cancel(tasks)
-        await commits.finish()
-        uplink.stop()
-        stopped.cancel()
-        await asyncio.gather(uplink_task, stopped, return_exceptions=True)
-
-
-def _settle_memory() -> None:
-    """Takes all that was built out of the garbage collector's sight: it stays until the end.
-
-    What follows are readings, which reference counting frees: cycles are rare, so looking for them may be rare.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-
-
-def _raise_first_error(tasks: list[asyncio.Task[None]]) -> None:
-    """A task that ended by itself has failed: the agent ends with its error, and is started again from outside."""
-    for task in tasks:
-        if task.done() and not task.cancelled() and task.exception() is not None:
-            task.result()
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancels until all have ended: `asyncio.wait_for` (Python 3.11, inside of pymodbus) can swallow a cancellation."""
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+    def _by_alias(self, set_points: ChannelSetPoints) -> dict[int, SetPoints]:
+        alias_of = self._channels.aliases()
+        return {alias_of[name]: points for name, points in set_points.items()}

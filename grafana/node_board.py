@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from grafana_foundation_sdk.builders import dashboard, statetimeline, table, timeseries
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
@@ -51,8 +53,8 @@ def build() -> dashboard.Dashboard:
 def _values() -> timeseries.Panel:
     description = "Mean of each interval. Red points: what came with bad quality, and counts for nothing."
     panel = lines("Value", description, RAW).span(24).height(11)
-    for quantity in QUANTITIES.values():
-        panel = panel.override_by_regexp(f"/^{quantity.name}( bad)?$/", _shown(quantity))
+    for names, shown in _alike():
+        panel = panel.override_by_regexp(f"/^({names})( bad)?$/", shown)
     return (
         panel.override_by_regexp("/ bad$/", _BAD_POINTS)
         .with_target(series("A", RAW, influx_query.values_of_node(), _BY_QUANTITY))
@@ -86,8 +88,8 @@ def _score() -> timeseries.Panel:
 
 def _history() -> timeseries.Panel:
     panel = lines("By the hour", "Mean, lowest and highest of each hour: kept for ever.", HOURS)
-    for quantity in QUANTITIES.values():
-        panel = panel.override_by_regexp(f"/^{quantity.name} /", _shown(quantity))
+    for names, shown in _alike():
+        panel = panel.override_by_regexp(f"/^({names}) /", shown)
     return (
         panel.time_from(HISTORY)
         .interval("1h")
@@ -109,6 +111,15 @@ _BAD_POINTS = [
     model.DynamicConfigValue("custom.pointSize", 6),
     model.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": RED}),
 ]
+
+
+def _alike() -> Iterator[tuple[str, list[model.DynamicConfigValue]]]:
+    """Names of quantities that are shown alike, as alternatives of a regular expression, and how they are shown."""
+    alike: dict[tuple[str, int], list[Quantity]] = {}
+    for quantity in QUANTITIES.values():
+        alike.setdefault((quantity.unit_symbol, quantity.decimals), []).append(quantity)
+    for quantities in alike.values():
+        yield "|".join(quantity.name for quantity in quantities), _shown(quantities[0])
 
 
 def _shown(quantity: Quantity) -> list[model.DynamicConfigValue]:

@@ -22,6 +22,7 @@ from simulators.load_cli import add_load_words
 from simulators.read_instruments import read_instruments
 from simulators.run_field import run_field
 from simulators.scenario import FaultKind
+from simulators.sector_cli import add_sector_words
 from simulators.serve_control import send_command
 from simulators.spool_ledger import attach_spool_ledger, read_spool_ledger
 
@@ -56,6 +57,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_orders(commands)
     _add_demo(commands)
     _add_ledger(commands)
+    add_sector_words(commands)
     add_load_words(commands)
     return parser
 

@@ -21,6 +21,8 @@ from simulators.instrument import (
     NumberType,
     QuantityRegister,
     Register,
+    RingRegister,
+    SampleCounterRegister,
     StatusRegister,
     TextRegister,
     encode_number,
@@ -131,6 +133,8 @@ class _Moment(NamedTuple):
 
 
 _Encoder = Callable[[_Moment], bytes]
+_PartEncoder = Callable[[_Moment, int, int], bytes]
+"""Some words of a register, from the first to before the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,8 @@ class _Cell:
     quantity: str | None
     """Set where it carries a quantity: reading it counts."""
     encode: _Encoder
+    encode_part: _PartEncoder | None = None
+    """Of a register that is too long to be encoded whole for each request."""
 
 
 class ModbusDevice:
@@ -215,9 +221,13 @@ class ModbusDevice:
             node_faults = faults[node.node_id] if node is not None else ()
             frozen = find_fault(node_faults, FaultKind.FROZEN) if node_faults else None
             moment = _Moment(time_ns if frozen is None else frozen.from_ns, node, node_faults, shown)
-            raw = cell.encode(moment)
             start = max(cell.first, first)
             stop = min(cell.first + cell.word_count, end)
+            if cell.encode_part is not None:
+                part = cell.encode_part(moment, start - cell.first, stop - cell.first)
+                words[2 * (start - first) : 2 * (stop - first)] = part
+                continue
+            raw = cell.encode(moment)
             words[2 * (start - first) : 2 * (stop - first)] = raw[2 * (start - cell.first) : 2 * (stop - cell.first)]
             is_whole = stop - start == cell.word_count
             if is_whole and node is not None and cell.quantity is not None:
@@ -266,6 +276,10 @@ def _exception(pdu: bytes, code: int) -> bytes:
 def _build_cell(
     row: Register, address: int, node: FieldNode | None, instrument: Instrument, device_id: int, start_ns: int
 ) -> _Cell:
+    if isinstance(row, RingRegister):
+        ring = _ring_encoder(row, start_ns)
+        word_count = row.samples * row.type.word_count
+        return _Cell(address, word_count, node, None, lambda moment: ring(moment, 0, word_count), ring)
     encode, word_count = _build_encoder(row, instrument, device_id, start_ns)
     return _Cell(address, word_count, node, _carried_quantity(row), encode)
 
@@ -284,6 +298,9 @@ def _build_encoder(row: Register, instrument: Instrument, device_id: int, start_
     if isinstance(row, HeartbeatRegister):
         period_ns = round(row.period_s * 1_000_000_000)
         return lambda moment: struct.pack(">H", (moment.time_ns - start_ns) // period_ns & 0xFFFF), 1
+    if isinstance(row, SampleCounterRegister):
+        return _sample_counter(row, start_ns), row.type.word_count
+    assert not isinstance(row, RingRegister)  # it has an encoder of its own
     raw, word_count = _fixed(row, device_id)
     return lambda _moment: raw, word_count
 
@@ -294,6 +311,49 @@ def _fixed(row: ConstantRegister | DeviceIdRegister | TextRegister, device_id: i
     if isinstance(row, DeviceIdRegister):
         return bytes((row.type_code, device_id)), 1
     return row.text.encode("ascii").ljust(2 * row.word_count, b"\0"), row.word_count
+
+
+def _samples_taken(row: SampleCounterRegister | RingRegister, start_ns: int, time_ns: int) -> int:
+    """Sample 0 is taken when the device is started."""
+    return int((time_ns - start_ns) * row.sample_rate_hz // 1_000_000_000) + 1
+
+
+def _sample_counter(row: SampleCounterRegister, start_ns: int) -> _Encoder:
+    modulus = 1 << (16 * row.type.word_count)
+
+    def encode(moment: _Moment) -> bytes:
+        counts = _samples_taken(row, start_ns, moment.time_ns) // row.samples_per_count
+        return encode_number(counts % modulus, row.type, row.word_order)
+
+    return encode
+
+
+def _ring_encoder(row: RingRegister, start_ns: int) -> _PartEncoder:
+    width = row.type.word_count
+    is_block = row.samples_per_count == row.samples
+
+    def encode(moment: _Moment, first_word: int, end_word: int) -> bytes:
+        taken = _samples_taken(row, start_ns, moment.time_ns)
+        newest = (taken // row.samples if is_block else taken) * (row.samples if is_block else 1) - 1
+        first, end = first_word // width, -(-end_word // width)
+        raw = b"".join(number_at(moment, place, newest) for place in range(first, end))
+        return raw[2 * (first_word - first * width) : 2 * (end_word - first * width)]
+
+    def number_at(moment: _Moment, place: int, newest: int) -> bytes:
+        number = newest - (newest - place) % row.samples
+        node = moment.node
+        if node is None or number < 0:
+            return encode_number(0.0, row.type, row.word_order)
+        value = node.shown_value(row.quantity, sample_time_ns(row, start_ns, number), moment.faults)
+        scaled = value if row.type is NumberType.F32 else value / row.resolution
+        return encode_number(scaled, row.type, row.word_order)
+
+    return encode
+
+
+def sample_time_ns(row: SampleCounterRegister | RingRegister, start_ns: int, number: int) -> int:
+    """When a sample is taken, by the device's own clock."""
+    return start_ns + round(number * 1_000_000_000 / row.sample_rate_hz)
 
 
 def _quantity_encoder(row: QuantityRegister, instrument: Instrument) -> _Encoder:

@@ -8,7 +8,7 @@ arrived.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -102,18 +102,75 @@ class BridgeStrain(Settings):
         return sum(self._lorry(key, index, passed_ns) for index in (slot - 1, slot, slot + 1))
 
     def _lorry(self, key: int, slot: int, passed_ns: int) -> float:
-        if uniform(key, 3 * slot) * 60.0 >= self.lorries_per_minute * _LORRY_SLOT_NS / _SECOND_NS:
+        lorry = find_lorry(key, slot, self.lorries_per_minute)
+        if lorry is None:
             return 0.0
-        centre_ns = slot * _LORRY_SLOT_NS + round(uniform(key, 3 * slot + 1) * _LORRY_SLOT_NS)
-        weight_ratio = 0.3 + 0.7 * uniform(key, 3 * slot + 2)
-        distance = (passed_ns - centre_ns) / _LORRY_WIDTH_NS
-        return weight_ratio * math.exp(-0.5 * distance * distance)
+        distance = (passed_ns - lorry.passes_ns) / _LORRY_WIDTH_NS
+        return lorry.weight_ratio * math.exp(-0.5 * distance * distance)
+
+
+class Lorry(NamedTuple):
+    """A lorry on a bridge."""
+
+    passes_ns: int
+    weight_ratio: float
+    """Of the heaviest."""
+
+
+def find_lorry(key: int, slot: int, lorries_per_minute: float) -> Lorry | None:
+    """The lorry of a slot of time, if there is one. `key` is the bridge's."""
+    if uniform(key, 3 * slot) * 60.0 >= lorries_per_minute * _LORRY_SLOT_NS / _SECOND_NS:
+        return None
+    passes_ns = slot * _LORRY_SLOT_NS + round(uniform(key, 3 * slot + 1) * _LORRY_SLOT_NS)
+    return Lorry(passes_ns, 0.3 + 0.7 * uniform(key, 3 * slot + 2))
 
 
 _LORRY_SLOT_NS: Final = 2 * _SECOND_NS
 """At most one lorry in each slot."""
 _LORRY_WIDTH_NS: Final = 400_000_000
 """Standard deviation of a pulse: 50 km/h over an influence line of some 20 m."""
+_SWING_SLOTS: Final = 10
+"""After so many slots a swing is gone."""
+_NOISE_NS: Final = 1_000_000
+"""Noise of a sample: another one each millisecond."""
+
+
+class BridgeAcceleration(Settings):
+    """Vertical acceleration of a bridge deck in m/s²: each lorry sets the deck's first two modes swinging.
+
+    A damped oscillation from when it passes the sensor: a · exp(-ζ ω t) · sin(ω t), with the second mode a third of the
+    first. The traffic is that of `bridge_strain` at the same place.
+    """
+
+    kind: Literal["bridge_acceleration"]
+    place: str = Field(min_length=1)
+    """The bridge: its sensors share traffic."""
+    lorry_acceleration: float = Field(default=0.25, ge=0.0)
+    """Amplitude of the first mode behind a heavy lorry."""
+    first_mode_hz: float = Field(default=2.4, gt=0.0, le=50.0)
+    second_mode_hz: float = Field(default=7.9, gt=0.0, le=50.0)
+    damping_ratio: float = Field(default=0.02, gt=0.0, lt=1.0)
+    lorries_per_minute: float = Field(default=4.0, ge=0.0, le=30.0)
+    noise: float = Field(default=0.004, ge=0.0)
+    """Largest noise of a sample."""
+
+    def value_at(self, seed: int, key: int, time_ns: int) -> float:
+        """Acceleration at a time."""
+        traffic = make_key(seed, self.place, "traffic")
+        slot = time_ns // _LORRY_SLOT_NS
+        swing = sum(self._swing(traffic, index, time_ns) for index in range(slot - _SWING_SLOTS, slot + 1))
+        return self.lorry_acceleration * swing + self.noise * (2.0 * uniform(key, time_ns // _NOISE_NS) - 1.0)
+
+    def _swing(self, key: int, slot: int, time_ns: int) -> float:
+        lorry = find_lorry(key, slot, self.lorries_per_minute)
+        if lorry is None or lorry.passes_ns > time_ns:
+            return 0.0
+        since_s = (time_ns - lorry.passes_ns) / _SECOND_NS
+        first, second = 2.0 * math.pi * self.first_mode_hz, 2.0 * math.pi * self.second_mode_hz
+        return lorry.weight_ratio * (
+            math.exp(-self.damping_ratio * first * since_s) * math.sin(first * since_s)
+            + math.exp(-self.damping_ratio * second * since_s) * math.sin(second * since_s) / 3.0
+        )
 
 
 class TankLevel(Settings):
@@ -166,7 +223,7 @@ class Counter(Settings):
         return self.first + self.step * (read_count % steps)
 
 
-TimeSignal = Constant | Drift | AmbientTemperature | BridgeStrain | TankLevel | IndoorCarbonDioxide
+TimeSignal = Constant | Drift | AmbientTemperature | BridgeStrain | BridgeAcceleration | TankLevel | IndoorCarbonDioxide
 Signal = Annotated[TimeSignal | Counter, Field(discriminator="kind")]
 
 

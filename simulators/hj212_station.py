@@ -1,7 +1,8 @@
 """A station that reports by HJ 212-2017: it keeps each report until it is answered, and does what it is asked. Pure.
 
 Reports with Flag bit 0 are sent again when no 9014 comes in time; requests are answered by 9011 and 9012. It is told
-the time of its own clock; setting it (CN 1012) is remembered, not done.
+the time of its own clock; setting it (CN 1012) is remembered, not done. It tells its settings when it is asked (CN
+1011, 1061, 1063), and keeps the intervals that it is given (1062, 1064).
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from simulators.hj212_frame import make_frame, split_frames
+
+TOLD = {"1011": "SystemTime", "1061": "RtdInterval", "1063": "MinInterval"}
+"""What each question is for."""
 
 
 @dataclass(slots=True)
@@ -35,6 +39,10 @@ class Hj212Station:
     """What the centre asked, in order, repetitions included."""
     is_deaf: bool = False
     """Answers no request."""
+    settings: dict[str, str] = field(default_factory=lambda: {"RtdInterval": "60", "MinInterval": "10"})
+    """By parameter; with SystemTime it tells that one, too."""
+    is_stubborn: bool = False
+    """Accepts what is set, and goes on as before."""
     _waiting: dict[str, _Report] = field(default_factory=dict)
     _buffer: bytearray = field(default_factory=bytearray)
 
@@ -97,4 +105,18 @@ class Hj212Station:
             return b""
         said = {"QN": fields["QN"], "ST": "91", "PW": self.password, "MN": self.mn}
         accepted = make_frame({**said, "CN": "9011", "Flag": "4"}, "QnRtn=1")
-        return accepted + make_frame({**said, "CN": "9012", "Flag": "4"}, "ExeRtn=1")
+        if not self.is_stubborn:
+            self._set(fields["CP"])
+        return accepted + self._tell(fields) + make_frame({**said, "CN": "9012", "Flag": "4"}, "ExeRtn=1")
+
+    def _set(self, parameters: str) -> None:
+        given = dict(pair.split("=", 1) for pair in parameters.split(";") if "=" in pair)
+        self.settings |= {name: content for name, content in given.items() if name in self.settings}
+
+    def _tell(self, asked: Mapping[str, str]) -> bytes:
+        """The answer to a question for a setting, if it is one."""
+        name = TOLD.get(asked["CN"])
+        if name is None or name not in self.settings:
+            return b""
+        fields = {"QN": asked["QN"], "ST": self.system, "CN": asked["CN"], "PW": self.password, "MN": self.mn}
+        return make_frame({**fields, "Flag": "4"}, f"{name}={self.settings[name]}")

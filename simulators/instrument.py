@@ -159,6 +159,29 @@ class StatusRegister(_Place):
     absent: int = 0
 
 
+class SampleCounterRegister(_Place):
+    """How many samples, or finished blocks, were taken since the device was started; wraps as its type does."""
+
+    serves: Literal["sample_counter"]
+    type: Literal[NumberType.U16, NumberType.U32] = NumberType.U32
+    sample_rate_hz: float = Field(gt=0.0)
+    samples_per_count: int = Field(default=1, ge=1)
+
+
+class RingRegister(_Place):
+    """The newest samples of a quantity: sample k stands in place k modulo `samples`, as wide as its type."""
+
+    serves: Literal["ring"]
+    type: NumberType
+    quantity: str
+    samples: int = Field(ge=1)
+    sample_rate_hz: float = Field(gt=0.0)
+    samples_per_count: int = Field(default=1, ge=1)
+    """If it is `samples`, the ring is one block that is replaced as a whole when it is finished."""
+    resolution: float = Field(default=1.0, gt=0.0)
+    """The raw number counts in this."""
+
+
 class TextRegister(_Place):
     """ASCII, two characters a register, padded with zeros."""
 
@@ -168,7 +191,14 @@ class TextRegister(_Place):
 
 
 Register = Annotated[
-    QuantityRegister | ConstantRegister | DeviceIdRegister | HeartbeatRegister | StatusRegister | TextRegister,
+    QuantityRegister
+    | ConstantRegister
+    | DeviceIdRegister
+    | HeartbeatRegister
+    | StatusRegister
+    | SampleCounterRegister
+    | RingRegister
+    | TextRegister,
     Field(discriminator="serves"),
 ]
 
@@ -202,7 +232,7 @@ class Instrument(Settings):
     @property
     def quantities(self) -> frozenset[str]:
         """What a node of this instrument measures."""
-        measured = {row.quantity for row in self.register_map if isinstance(row, QuantityRegister)}
+        measured = {row.quantity for row in self.register_map if isinstance(row, QuantityRegister | RingRegister)}
         told = {row.quantity for row in self.register_map if isinstance(row, StatusRegister) and row.active is not None}
         return frozenset(name for name in {*measured, *told, self.answers_quantity} if name is not None)
 
@@ -210,7 +240,7 @@ class Instrument(Settings):
         """Whether a device of this model, on a serial line or not, has a way to show such a fault."""
         is_modbus = self.protocol == "modbus"
         rows = self.register_map
-        types = {row.type for row in rows if isinstance(row, QuantityRegister)}
+        types = {row.type for row in rows if isinstance(row, QuantityRegister | RingRegister)}
         told = {kind for row in rows if isinstance(row, StatusRegister) for kind in (*row.when, *row.set_bits)}
         rules = {
             FaultKind.LINE_LOST: False,

@@ -217,7 +217,7 @@ def broker_document(plan: LoadPlan, host_id: str, host: str, port: int) -> str:
         "listener": {"host": host, "port": port, "port_v311": port + 1},
         "limits": {"max_connections": len(plan.gateways) + 100},
         "persistence": {"directory": "persistence"},
-        "host": {"user_name": host_id, "host_id": host_id, "password_file": f"passwords/{host_id}"},
+        "host": [{"user_name": host_id, "host_id": host_id, "password_file": f"passwords/{host_id}"}],
         "gateway": [
             {
                 "gateway_id": each.gateway_id,

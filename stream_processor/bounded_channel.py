@@ -83,7 +83,8 @@ def _weight(effect: Effect) -> int:
     match effect:
         case BatchReceived():
             refused = sum(_weight(bad) for bad in effect.refused) if effect.refused else 0
-            return len(effect.record) + ALLOWANCE_ROWS + refused
+            sampled = sum(each.samples.nbytes for each in effect.waveforms) // BYTES_PER_ROW
+            return len(effect.record) + ALLOWANCE_ROWS + refused + sampled
         case Quarantined():
             return ALLOWANCE_ROWS + len(effect.payload) // BYTES_PER_ROW
         case _:

@@ -89,6 +89,8 @@ class Job:
             self.ledger.record_stored(*stored)
         for lost in store.lost_batches():
             self.ledger.record_lost(*lost)
+        for thinned in store.thinned_readings():
+            self.ledger.record_thinned(*thinned)
         snapshot = store.snapshot()
         self.pipeline = Pipeline(() if snapshot is None else tuple(int(each) for each in snapshot[1]))
         if snapshot is not None:
@@ -137,7 +139,9 @@ class Job:
         if plan.needs_commit:
             records = plan.records or [empty_record()]
             scored = await asyncio.to_thread(self._score, records)
-            commit = Commit(scored.record, scored, plan.batches, plan.quarantined, plan.lost_batches)
+            commit = Commit(
+                scored.record, scored, plan.batches, plan.quarantined, plan.lost_batches, plan.thinned, plan.waveforms
+            )
             await self._commit_until_done(commit)
             self.latest.take(scored.record, scored)
             self.counters.duplicate_observations_total += scored.duplicates
@@ -184,6 +188,8 @@ class Job:
         for lost in plan.lost_batches:
             for first, last in lost.ranges:
                 self.ledger.record_lost(lost.gateway_id, lost.epoch, first, last)
+        for (gateway_id, epoch), readings in plan.thinned.items():
+            self.ledger.record_thinned(gateway_id, epoch, readings)
         for channels in plan.lost_channels:
             rows = rows_of(channels.channel_ids, self.pipeline.channels.row_of_channel)
             self.latest.take_lost(rows, channels.reason, channels.time_ns)

@@ -1,4 +1,4 @@
-"""`stream-processor run | bridge | score | store | archive | read | rebuild | check-config | decode`.
+"""`stream-processor run | bridge | score | store | archive | waveform | read | rebuild | check-config | decode`.
 
 `run` is the embedded engine. The roles are the processes of the distributed one: each is a module with a `Settings`
 class and `run(settings)`, which is imported when it is asked for.
@@ -32,6 +32,7 @@ ROLES: Final = {
     "score": "quality, scores and alarm conditions: a Faust worker with state",
     "store": "to InfluxDB, then acknowledgements: a Faust worker",
     "archive": "to Parquet: a Faust worker",
+    "waveform": "waveforms to Parquet: a Faust worker",
     "read": "the read API for the console",
     "rebuild": "refill InfluxDB from Parquet, then end",
 }

@@ -11,6 +11,7 @@ from contracts.record import Record
 from contracts.uplink import BatchIdentity
 from stream_processor.effects import BatchReceived, Effect
 from stream_processor.gap_ledger import GapLedger
+from stream_processor.store_columns import StoredWaveform
 
 
 @dataclass(slots=True)
@@ -25,6 +26,10 @@ class CommitPlan:
     quarantined: list[Quarantined] = field(default_factory=list)
     lost_batches: list[BatchesLost] = field(default_factory=list)
     lost_channels: list[ChannelsLost] = field(default_factory=list)
+    thinned: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Readings that agents took out of the new batches before they sent them, by (gateway_id, epoch)."""
+
+    waveforms: list[StoredWaveform] = field(default_factory=list)
 
     @property
     def needs_commit(self) -> bool:
@@ -65,5 +70,9 @@ def _plan_batch(batch: BatchReceived, plan: CommitPlan, fresh: set[BatchIdentity
             return
         fresh.add(identity)
         plan.batches.append(identity)
+        if batch.thinned_readings:
+            key = identity.gateway_id, identity.epoch
+            plan.thinned[key] = plan.thinned.get(key, 0) + batch.thinned_readings
     plan.records.append(batch.record)
+    plan.waveforms.extend((waveform, identity) for waveform in batch.waveforms)
     plan.quarantined.extend(batch.refused)

@@ -9,11 +9,13 @@ write-ahead log at each commit), so that the batches may be acknowledged.
 | observation    | one row an observation, with quality, score and provenance                                  |
 | stored_batch   | ranges of batches that are durably stored: the gap ledger's memory                          |
 | lost_batch     | ranges that a gateway says are gone for good                                                |
+| thinned        | how many readings gateways took out of stored batches before they sent them                 |
+| waveform       | one row a block of samples, with quality and provenance                                     |
 | quarantine     | bad input with its reason; `quarantine_dropped` counts what has left it by age              |
 | outbox         | condition events that the alarm service has not yet confirmed                               |
 | condition_lane | lanes of conditions that are active or have a delay running                                 |
 | snapshot       | detector state, with the commit up to which it has learnt                                   |
-| parquet_export | ranges of commits that are in Parquet                                                       |
+| parquet_export | ranges of commits that are in Parquet; `waveform_export` likewise for blocks of samples     |
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from contracts.notice import Quarantined
 from contracts.quality import REASONS
 from contracts.query import QuarantinePage, QuarantineRow, Trend
 from contracts.record import Floats, Int64s, UInt32s
+from contracts.waveform_message import Waveform, waveforms_of
 from stream_processor.errors import StoreBusyError, StoreCorruptError
 from stream_processor.pipeline.conditions import ConditionKey
 from stream_processor.pipeline.pipeline import Scored
@@ -45,6 +48,7 @@ from stream_processor.store_columns import (
     merge_ranges,
     numpy_column,
     observation_table,
+    waveform_table,
 )
 
 SCHEMA_VERSION: Final = 1
@@ -60,6 +64,12 @@ CREATE TABLE IF NOT EXISTS observation (
 ALTER TABLE observation ADD COLUMN IF NOT EXISTS event_ns BIGINT; -- NULL in rows from before it: the phenomenon time
 CREATE TABLE IF NOT EXISTS stored_batch (gateway_id VARCHAR, epoch UBIGINT, first_batch UBIGINT, last_batch UBIGINT);
 CREATE TABLE IF NOT EXISTS lost_batch (gateway_id VARCHAR, epoch UBIGINT, first_batch UBIGINT, last_batch UBIGINT);
+CREATE TABLE IF NOT EXISTS thinned (gateway_id VARCHAR, epoch UBIGINT, readings UBIGINT);
+CREATE TABLE IF NOT EXISTS waveform (
+    commit_seq BIGINT NOT NULL, channel_id UINTEGER NOT NULL, first_ns BIGINT NOT NULL, received_ns BIGINT NOT NULL,
+    sample_rate_hz DOUBLE NOT NULL, reason UTINYINT NOT NULL, samples FLOAT[] NOT NULL, gateway_id VARCHAR,
+    epoch UBIGINT, batch UBIGINT);
+CREATE TABLE IF NOT EXISTS waveform_export (first_commit BIGINT, last_commit BIGINT, is_done BOOLEAN);
 CREATE TABLE IF NOT EXISTS quarantine (
     received_ns BIGINT, topic VARCHAR, reason VARCHAR, detail VARCHAR, payload BLOB);
 CREATE TABLE IF NOT EXISTS quarantine_dropped (reason VARCHAR, dropped BIGINT);
@@ -96,7 +106,11 @@ class DuckdbStore:
         row = self._one("SELECT coalesce(max(commit_seq), 0) FROM observation")
         exported = self._one("SELECT coalesce(max(last_commit), 0) FROM parquet_export")
         snapshot = self._one("SELECT coalesce(max(commit_seq), 0) FROM snapshot")
-        self._commit_seq = max(int(row[0]), int(exported[0]), int(snapshot[0]))
+        sampled = self._one(
+            "SELECT greatest((SELECT coalesce(max(commit_seq), 0) FROM waveform),"
+            " (SELECT coalesce(max(last_commit), 0) FROM waveform_export))"
+        )
+        self._commit_seq = max(int(row[0]), int(exported[0]), int(snapshot[0]), int(sampled[0]))
         self.stored_total = int(self._one("SELECT count(*) FROM observation")[0])
 
     def _check_version(self, path: Path) -> None:
@@ -121,6 +135,9 @@ class DuckdbStore:
             if len(commit.record):
                 rows = observation_table(seq, commit)  # noqa: F841  # DuckDB finds it by name
                 cursor.execute("INSERT INTO observation SELECT * FROM rows")
+            if commit.waveforms:
+                blocks = waveform_table(seq, commit.waveforms)  # noqa: F841  # likewise
+                cursor.execute("INSERT INTO waveform SELECT * FROM blocks")
             for gateway_id, epoch, first, last in coalesce(commit.batches):
                 cursor.execute("INSERT INTO stored_batch VALUES (?, ?, ?, ?)", [gateway_id, epoch, first, last])
             for lost in commit.lost:
@@ -128,6 +145,8 @@ class DuckdbStore:
                     cursor.execute(
                         "INSERT INTO lost_batch VALUES (?, ?, ?, ?)", [lost.gateway_id, lost.epoch, first, last]
                     )
+            for (gateway_id, epoch), readings in commit.thinned.items():
+                cursor.execute("INSERT INTO thinned VALUES (?, ?, ?)", [gateway_id, epoch, readings])
             for bad in commit.quarantined:
                 _quarantine(cursor, bad)
             self._write_conditions(cursor, commit.scored)
@@ -176,6 +195,10 @@ class DuckdbStore:
     def lost_batches(self) -> list[BatchRange]:
         """Ranges of batches that are gone for good."""
         return [tuple(row) for row in self._all("SELECT gateway_id, epoch, first_batch, last_batch FROM lost_batch")]
+
+    def thinned_readings(self) -> list[tuple[str, int, int]]:
+        """How many readings gateways have taken out of stored batches: (gateway_id, epoch, readings)."""
+        return list(self._all("SELECT gateway_id, epoch, sum(readings)::BIGINT FROM thinned GROUP BY 1, 2"))
 
     def condition_lanes(self) -> Iterator[tuple[ConditionKey, LaneState]]:
         """Lanes that are active or have a delay running."""
@@ -301,6 +324,14 @@ class DuckdbStore:
             observation_count=count,
             bad_count=bad_count,
         )
+
+    def waveforms(self, channel_id: int, from_ns: int, to_ns: int, blocks_max: int) -> list[Waveform]:
+        """Blocks of a channel whose first sample lies in a time, in order; at most so many."""
+        query = (
+            "SELECT channel_id, first_ns, received_ns, sample_rate_hz, reason, samples FROM waveform"
+            " WHERE channel_id = ? AND first_ns >= ? AND first_ns < ? ORDER BY first_ns, received_ns LIMIT ?"
+        )
+        return waveforms_of(self._arrow(query, [channel_id, from_ns, to_ns, blocks_max]).combine_chunks())
 
     # --- plumbing ----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.record import Record
 from contracts.uplink import BatchIdentity
+from contracts.waveform_message import Waveform
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,10 @@ class BatchReceived:
     record: Record
     refused: tuple[Quarantined, ...] = ()
     """Readings of the same payload that are none of ours: quarantined in the same commit as the rest is stored."""
+    thinned_readings: int = 0
+    """So many were taken out of the batch by its agent, whose disk was full (`contracts.uplink.THINNED`)."""
+    waveforms: tuple[Waveform, ...] = ()
+    """Blocks of samples that came in the same payload."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from contracts.fleet import FleetSnapshot
 from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.query import GatewayHealth, PipelineHealth, QuarantinePage, Trend
 from contracts.ranges import RangeSet
+from contracts.waveform_message import Waveform
+from stream_processor.archive_columns import READINGS_FOLDER
 from stream_processor.bounded_channel import BoundedChannel
 from stream_processor.channel_to_store import Job
 from stream_processor.configuration import StreamProcessorSettings
@@ -29,6 +31,8 @@ from stream_processor.parquet_export import ParquetExport
 from stream_processor.registry_to_fleet import FleetSource
 from stream_processor.serve_http import serving
 from stream_processor.upstream_client import UpstreamClient
+from stream_processor.waveform_columns import WAVEFORMS_FOLDER
+from stream_processor.waveform_export import WaveformExport
 
 _log = logging.getLogger("stream_processor.embedded")
 
@@ -75,6 +79,7 @@ class EmbeddedEngine:
                     is_online=edge_node.is_online,
                     epoch=edge_node.epoch,
                     last_payload_ns=edge_node.last_payload_ns,
+                    losses=edge_node.losses,
                 )
                 for edge_node in list(self.session.edge_nodes.values())
             ],
@@ -101,19 +106,22 @@ class EmbeddedEngine:
     async def export_parquet(self) -> None:
         """Moves what is stored into Parquet, until cancelled."""
         store_settings = self._settings.store
-        export = ParquetExport(self.store, store_settings.directory / "parquet")
+        export = ParquetExport(self.store, store_settings.directory / READINGS_FOLDER)
+        waveforms = WaveformExport(self.store, store_settings.directory / WAVEFORMS_FOLDER)
         while True:
             await asyncio.sleep(store_settings.parquet_interval_s)
             oldest_ns = time.time_ns() - int(store_settings.hot_retention_h * NANOSECONDS_PER_HOUR)
             try:
                 count = await asyncio.to_thread(export.export, self.fleet)
                 dropped = await asyncio.to_thread(export.drop_exported, oldest_ns)
+                blocks = await asyncio.to_thread(waveforms.export, self.fleet)
+                await asyncio.to_thread(waveforms.drop_exported, oldest_ns)
                 await asyncio.to_thread(self.store.drop_quarantine, oldest_ns)
                 await asyncio.to_thread(self.store.stored_batches)
             except StoreBusyError as error:
                 _log.warning("parquet_export_failed error=%s", error)
             else:
-                _log.info("parquet_exported rows=%d dropped_from_hot=%d", count, dropped)
+                _log.info("parquet_exported rows=%d waveforms=%d dropped_from_hot=%d", count, blocks, dropped)
 
 
 async def run_embedded(settings: StreamProcessorSettings) -> None:
@@ -155,6 +163,9 @@ def _read_model(engine: EmbeddedEngine) -> ReadModel:
     async def trend(channel_id: int, from_ns: int, to_ns: int, bucket_ns: int) -> Trend:
         return await asyncio.to_thread(store.trend, channel_id, from_ns, to_ns, bucket_ns)
 
+    async def waveforms(channel_id: int, from_ns: int, to_ns: int, blocks_max: int) -> list[Waveform]:
+        return await asyncio.to_thread(store.waveforms, channel_id, from_ns, to_ns, blocks_max)
+
     async def quarantine() -> QuarantinePage:
         return await asyncio.to_thread(store.quarantine_page)
 
@@ -169,6 +180,7 @@ def _read_model(engine: EmbeddedEngine) -> ReadModel:
         quarantine=quarantine,
         health=health,
         is_stopping=lambda: engine.is_stopping,
+        waveforms=waveforms,
     )
 
 

@@ -18,8 +18,8 @@ from contracts.uplink import BatchIdentity
 FIRST_BATCH: Final = 1
 """The first batch number of an epoch."""
 
-LedgerRow = tuple[str, int, int, list[int], list[int]]
-"""gateway_id, epoch, highest batch, stored ranges and lost ranges as from, to, from, to, …"""
+LedgerRow = tuple[str, int, int, list[int], list[int], int]
+"""gateway_id, epoch, highest batch, stored ranges and lost ranges as from, to, from, to, …, thinned readings."""
 
 
 @dataclass(slots=True)
@@ -30,6 +30,8 @@ class EpochLedger:
     lost: RangeSet = field(default_factory=RangeSet)
     highest: int = 0
     """Highest batch number that was ever seen."""
+    thinned_readings: int = 0
+    """Taken out of stored batches by the agent before it sent them."""
 
     def missing(self) -> list[tuple[int, int]]:
         """Ranges that were sent and are neither stored nor lost."""
@@ -71,6 +73,10 @@ class GapLedger:
         ledger.stored.add(first, last)
         ledger.highest = max(ledger.highest, last)
 
+    def record_thinned(self, gateway_id: str, epoch: int, readings: int) -> None:
+        """A new batch (no duplicate) came without so many of its readings."""
+        self._ledger(gateway_id, epoch).thinned_readings += readings
+
     def record_lost(self, gateway_id: str, epoch: int, first: int, last: int) -> None:
         """The gateway says that it does not hold these batches any more."""
         ledger = self._ledger(gateway_id, epoch)
@@ -98,20 +104,28 @@ class GapLedger:
                 stored_batches=ledger.stored.count,
                 missing_ranges=ledger.missing(),
                 lost_ranges=list(ledger.lost),
+                thinned_readings=ledger.thinned_readings,
             )
 
     def export(self) -> list[LedgerRow]:
         """All that is known; `restore` takes it."""
         return [
-            (gateway_id, epoch, ledger.highest, ledger.stored.flatten(), ledger.lost.flatten())
+            (
+                gateway_id,
+                epoch,
+                ledger.highest,
+                ledger.stored.flatten(),
+                ledger.lost.flatten(),
+                ledger.thinned_readings,
+            )
             for gateway_id, epochs in self._epochs.items()
             for epoch, ledger in epochs.items()
         ]
 
     def restore(self, rows: Iterable[LedgerRow]) -> None:
         """Takes what `export` gave. Raises PayloadError if ranges are none."""
-        for gateway_id, epoch, highest, stored, lost in rows:
-            ledger = EpochLedger(RangeSet.from_flat(stored), RangeSet.from_flat(lost), highest)
+        for gateway_id, epoch, highest, stored, lost, thinned in rows:
+            ledger = EpochLedger(RangeSet.from_flat(stored), RangeSet.from_flat(lost), highest, thinned)
             self._epochs.setdefault(gateway_id, {})[epoch] = ledger
 
     def _ledger(self, gateway_id: str, epoch: int) -> EpochLedger:

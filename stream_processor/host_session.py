@@ -23,6 +23,7 @@ from contracts.errors import ContractError, PayloadError
 from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.observation import NANOSECONDS_PER_MILLISECOND, NANOSECONDS_PER_SECOND
 from contracts.quality import Level, Reason, level_of, reason_of_sparkplug
+from contracts.query import AgentLosses
 from contracts.ranges import BATCH_MAX, RangeSet
 from contracts.record import UInt32s
 from contracts.sparkplug.datatype import INTEGER_TYPES, REAL_TYPES, DataType, from_wire
@@ -37,6 +38,9 @@ from contracts.sparkplug.payload import (
 )
 from contracts.sparkplug.topic import MessageType, StateTopic, Topic, parse_topic
 from contracts.uplink import BatchIdentity
+from contracts.waveform import channel_metric_name
+from contracts.waveform_message import Waveform
+from stream_processor.agent_losses import read_losses
 from stream_processor.alias_table import AliasTable
 from stream_processor.batch_identity import read_batch_identity
 from stream_processor.batch_record import PlainValues, Row, build_record
@@ -46,6 +50,7 @@ from stream_processor.pipeline.quality_control import CLOCK_TOLERANCE_NS
 from stream_processor.ranges_payload import encode_ranges_payload
 from stream_processor.sequence_window import SEQ_MODULUS, SequenceWindow
 from stream_processor.value_run import ValueRun, split_payload
+from stream_processor.waveform_metric import ARRAY_TYPES, read_waveform
 
 REBIRTH: Final = "Node Control/Rebirth"
 BD_SEQ: Final = "bdSeq"
@@ -102,6 +107,8 @@ class EdgeNode:
     epoch: int | None = None
     """None until a birth with `Uplink/Epoch`: a third-party edge node never sends one."""
     last_payload_ns: int | None = None
+    losses: AgentLosses | None = None
+    """What the agent says that it had to give up."""
     aliases: dict[int, BornMetric] = field(default_factory=dict)
     names: dict[str, BornMetric] = field(default_factory=dict)
     datatypes: dict[int, DataType] = field(default_factory=dict)
@@ -295,6 +302,7 @@ class HostSession:
         edge_node.changed_ns = message.received_ns
         edge_node.bd_seq = bd_seq
         edge_node.epoch = _integer(message.payload, uplink.EPOCH)
+        edge_node.losses = read_losses(message.payload, edge_node.losses, message.received_ns)
         edge_node.rebirth_asked_ns = None
         edge_node.rebirth_back_off_ns = REBIRTH_BACK_OFF_FIRST_NS
         if message.payload.seq is not None and message.payload.seq < SEQ_MODULUS:
@@ -353,7 +361,7 @@ class HostSession:
                 yield self._batch(message, edge_node, channels, None)
 
     def _channel(self, gateway_id: str, metric_name: str) -> int | Unresolved:
-        context = self._fleet.resolve(gateway_id, metric_name)
+        context = self._fleet.resolve(gateway_id, channel_metric_name(metric_name))
         return context if isinstance(context, Unresolved) else context.channel.channel_id
 
     # --- values ------------------------------------------------------------------------------------------------
@@ -389,6 +397,8 @@ class HostSession:
 
     def _take_values(self, message: _Message, edge_node: EdgeNode) -> Iterable[Effect]:
         identity = self._identity(message.payload, edge_node)
+        if message.topic.message_type is MessageType.NDATA:
+            edge_node.losses = read_losses(message.payload, edge_node.losses, message.received_ns)
         yield from _lost_batches(message.payload, edge_node.gateway_id)
         channels = _channel_metrics(message.payload)
         if not channels and identity is None:
@@ -418,6 +428,7 @@ class HostSession:
     ) -> BatchReceived:
         rows: list[Row] = []
         places: list[int] = []
+        blocks: list[Waveform] = []
         refused: list[Quarantined] = []
         for place, metric in enumerate(message.payload.metrics):
             if _is_of_sparkplug(metric):
@@ -427,6 +438,13 @@ class HostSession:
             if isinstance(born.channel, Unresolved):
                 refused.append(message.quarantined(born.channel.reason, born.channel.detail, metric))
                 continue
+            if born.datatype in ARRAY_TYPES:
+                block = _block(metric, born.channel, message)
+                if isinstance(block, str):
+                    refused.append(message.quarantined("wrong_waveform", f"{born.name}: {block}", metric))
+                elif block is not None:
+                    blocks.append(block)
+                continue
             row = _row(metric, born, born.channel, message)
             if isinstance(row, str):
                 refused.append(message.quarantined("wrong_type", f"{born.name}: {row}", metric))
@@ -435,7 +453,8 @@ class HostSession:
                 places.append(place)
         refused.extend(_report_clock(message, edge_node, metrics, plain))
         record = build_record(rows, places, plain, identity, message.received_ns)
-        return BatchReceived(edge_node.gateway_id, identity, record, tuple(refused))
+        thinned = _thinned(message.payload)
+        return BatchReceived(edge_node.gateway_id, identity, record, tuple(refused), thinned, tuple(blocks))
 
     # --- rebirth -----------------------------------------------------------------------------------------------
 
@@ -583,6 +602,12 @@ def _integer(payload: Payload, name: str) -> int | None:
     return None
 
 
+def _thinned(payload: Payload) -> int:
+    """How many readings an agent says that it took out of this batch; more than a payload can hold is no number."""
+    readings = _integer(payload, uplink.THINNED)
+    return readings if readings is not None and 0 <= readings <= MAX_ELEMENTS else 0
+
+
 def _lost_batches(payload: Payload, gateway_id: str) -> Iterable[Effect]:
     epoch = _integer(payload, uplink.LOST_EPOCH)
     for metric in payload.metrics:
@@ -601,6 +626,13 @@ def _uint64s(value: list[int] | bytes) -> list[int]:
     numbers = from_wire(DataType.UINT64_ARRAY, "bytes_value", value)
     assert isinstance(numbers, list)
     return numbers
+
+
+def _block(metric: Metric, channel_id: int, message: _Message) -> Waveform | str | None:
+    """The block of an array, or why it is none; None for an array that is null, as births have it."""
+    if metric.value is None and metric.fault is None:
+        return None
+    return read_waveform(metric, _time_ms(metric, message.payload), channel_id, message.received_ns)
 
 
 def _row(metric: Metric, born: BornMetric, channel_id: int, message: _Message) -> Row | str:

@@ -7,6 +7,9 @@ its gateway lost for good stays expected. An hour in which an active gateway of 
 0 of 1, because nobody knows how many batches it would have made.
 
 The time of a batch is the event time of its newest reading: the time of receipt where the gateway's clock is wrong.
+A batch of which its gateway, whose disk was full, sent nothing but its number has no time of its own: it counts as
+stored in the hour that its number falls in, told and not missing.
+
 Hours are of UTC and kept for two days; what arrives later than that is stored, and counted in no hour.
 """
 
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from contracts.fleet import FleetSnapshot, LifecycleState
+from contracts.ranges import RangeSet
 from contracts.record_message import HourOfGateway
 from contracts.uplink import BatchIdentity
 
@@ -25,6 +29,7 @@ NANOSECONDS_PER_HOUR: Final = 3_600 * 1_000_000_000
 KEPT_HOURS: Final = 48
 _VERSION: Final = 1
 _UNTOLD: Final = (-1, -1)
+NO_BATCHES: Final = RangeSet()
 
 
 @dataclass(slots=True)
@@ -46,6 +51,8 @@ class HourLedger:
         """Gateways that must send."""
         self._hours: dict[str, dict[int, dict[int, _EpochHour]]] = {}
         """gateway_id → epoch → hour."""
+        self._emptied: dict[str, dict[int, RangeSet]] = {}
+        """gateway_id → epoch → batches that came without any reading, because their gateway had thinned them."""
         self._touched: set[str] = set()
         self._told: dict[str, dict[int, tuple[int, int]]] = {}
         """gateway_id → hour → (stored, expected), as last told; (-1, -1): to be told for the first time."""
@@ -70,6 +77,11 @@ class HourLedger:
             known.lowest = min(known.lowest, identity.batch)
             known.highest = max(known.highest, identity.batch)
             known.stored += 1
+        self._touched.add(identity.gateway_id)
+
+    def record_emptied(self, identity: BatchIdentity) -> None:
+        """A new batch (no duplicate) of which its gateway has thinned out every reading."""
+        self._emptied.setdefault(identity.gateway_id, {}).setdefault(identity.epoch, RangeSet()).add(identity.batch)
         self._touched.add(identity.gateway_id)
 
     def changed(self, now_ns: int) -> list[HourOfGateway]:
@@ -112,6 +124,11 @@ class HourLedger:
                 [gateway_id, hour, *counts] for gateway_id, told in self._told.items() for hour, counts in told.items()
             ],
             "touched": sorted(self._touched),
+            "emptied": [
+                [gateway_id, epoch, batches.flatten()]
+                for gateway_id, epochs in self._emptied.items()
+                for epoch, batches in epochs.items()
+            ],
         }
         return json.dumps(state, separators=(",", ":")).encode()
 
@@ -128,6 +145,9 @@ class HourLedger:
         for gateway_id, hour, stored, expected in state["told"]:
             self._told.setdefault(gateway_id, {})[hour] = (stored, expected)
         self._touched = set(state["touched"])
+        self._emptied = {}
+        for gateway_id, epoch, flat in state.get("emptied", ()):  # snapshots from before it have none
+            self._emptied.setdefault(gateway_id, {})[epoch] = RangeSet.from_flat(flat)
 
     def _is_news(self, row: HourOfGateway) -> bool:
         """Whether a row says something else than last time; it is then told."""
@@ -157,12 +177,16 @@ class HourLedger:
                     del hours[hour]
                 if not hours:
                     del epochs[epoch]
+        for gateway_id, emptied in self._emptied.items():
+            for epoch in emptied.keys() - self._hours.get(gateway_id, {}).keys():
+                del emptied[epoch]
 
     def _rows(self, gateway_id: str) -> list[HourOfGateway]:
         """The hours of a gateway over all its epochs; hours that were told without any batch are 0 of 1."""
         totals: dict[int, tuple[int, int]] = {}
-        for hours in self._hours.get(gateway_id, {}).values():
-            for hour, stored, expected in _expected(hours):
+        for epoch, hours in self._hours.get(gateway_id, {}).items():
+            emptied = self._emptied.get(gateway_id, {}).get(epoch, NO_BATCHES)
+            for hour, stored, expected in _expected(hours, emptied):
                 before = totals.get(hour, (0, 0))
                 totals[hour] = (before[0] + stored, before[1] + expected)
         for hour in self._told.get(gateway_id, {}):
@@ -174,12 +198,22 @@ class HourLedger:
         ]
 
 
-def _expected(hours: Mapping[int, _EpochHour]) -> Iterable[tuple[int, int, int]]:
+def _expected(hours: Mapping[int, _EpochHour], emptied: RangeSet) -> Iterable[tuple[int, int, int]]:
     """(hour, stored, expected) of one epoch."""
     order = sorted(hours)
+    counted_to = 0
     for hour, following in zip(order, [*order[1:], None], strict=True):
         each = hours[hour]
         expected = each.highest - each.lowest + 1
         if following is not None:
             expected = max(expected, hours[following].lowest - each.lowest)
-        yield hour, each.stored, expected
+        until = each.lowest + expected
+        yield hour, each.stored + _count_within(emptied, max(each.lowest, counted_to), until), expected
+        counted_to = max(counted_to, until)  # numbers of two hours overlap if a clock was wrong
+
+
+def _count_within(batches: RangeSet, first: int, end: int) -> int:
+    """How many numbers of the set are in `first`..`end` - 1."""
+    if not batches or first >= end:
+        return 0
+    return end - first - sum(high - low + 1 for low, high in batches.missing(first, end - 1))

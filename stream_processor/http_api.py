@@ -6,22 +6,28 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from contracts.access import Permission, Principal
 from contracts.observation import NANOSECONDS_PER_SECOND
-from contracts.query import CompletenessRow, LatestPage, PipelineHealth, QuarantinePage, Trend
+from contracts.query import CompletenessRow, LatestPage, PipelineHealth, QuarantinePage, Trend, WaveformPage
 from contracts.service import BearerGuard
+from contracts.waveform_message import Waveform
 from stream_processor.change_signal import ChangeSignal
 from stream_processor.errors import StoreBusyError
 from stream_processor.latest_table import LatestTable
+from stream_processor.waveform_page import build_waveform_page, encode_waveform_stream
 
 LONG_POLL_MAX_S = 30.0
 TREND_DEFAULT_NS = 600 * NANOSECONDS_PER_SECOND
 INT64_MAX = 2**63 - 1
+WAVEFORM_DEFAULT_NS = 10 * NANOSECONDS_PER_SECOND
+WAVEFORM_BLOCKS_MAX = 600
+"""Of one answer: ten minutes of blocks of a second."""
+ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
 WaitS = Annotated[float, Query(ge=0.0, le=LONG_POLL_MAX_S)]
 TimeNsQuery = Annotated[int | None, Query(ge=0, le=INT64_MAX)]
@@ -43,6 +49,8 @@ class ReadModel:
     quarantine: Callable[[], Awaitable[QuarantinePage]]
     health: Callable[[], Awaitable[PipelineHealth]]
     is_stopping: Callable[[], bool]
+    waveforms: Callable[[int, int, int, int], Awaitable[list[Waveform]]] | None = None
+    """(channel_id, from_ns, to_ns, most blocks). None: this processor keeps none where it could look them up."""
     not_ready_because: Callable[[], str | None] = _always_ready
     """Why what is kept in memory is not complete yet: then nothing of it is shown."""
 
@@ -95,7 +103,28 @@ def build_api(model: ReadModel, principals: tuple[Principal, ...]) -> FastAPI:
     async def health() -> PipelineHealth:
         return await model.health()
 
+    _add_waveform_route(api, model, reader)
     return api
+
+
+def _add_waveform_route(api: FastAPI, model: ReadModel, reader: list[Any]) -> None:
+    @api.get("/v1/channels/{channel_id}/waveform", dependencies=reader, response_model=WaveformPage)
+    async def waveform(
+        channel_id: int,
+        request: Request,
+        from_ns: TimeNsQuery = None,
+        to_ns: TimeNsQuery = None,
+    ) -> Response | WaveformPage:
+        if model.waveforms is None:
+            raise HTTPException(501, "waveforms are in the archive's dataset waveforms/, not in this read API")
+        until_ns = time.time_ns() if to_ns is None else to_ns
+        since_ns = until_ns - WAVEFORM_DEFAULT_NS if from_ns is None else from_ns
+        if since_ns >= until_ns:
+            raise HTTPException(422, f"from_ns {since_ns} is not before to_ns {until_ns}")
+        found = await model.waveforms(channel_id, since_ns, until_ns, WAVEFORM_BLOCKS_MAX + 1)
+        if ARROW_STREAM in request.headers.get("accept", ""):
+            return Response(encode_waveform_stream(found[:WAVEFORM_BLOCKS_MAX]), media_type=ARROW_STREAM)
+        return build_waveform_page(channel_id, since_ns, until_ns, found, WAVEFORM_BLOCKS_MAX)
 
 
 def _check_ready(model: ReadModel) -> None:

@@ -8,7 +8,6 @@ distributed engine's archive (stream_processor.archive_columns). Closed files ar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,13 +18,12 @@ import pyarrow as pa
 from contracts.fleet import FleetSnapshot
 from stream_processor.archive_columns import ArchiveRows, build_parts
 from stream_processor.duckdb_store import DuckdbStore
+from stream_processor.export_range import ExportRange
 from stream_processor.fleet_index import FleetIndex
-from stream_processor.parquet_file import sync, write_parquet
 from stream_processor.store_columns import numpy_column
 
 ROWS_PER_FILE: Final = 1_000_000
 """Commits are put together up to so many rows: what is in memory at a time."""
-_NAME: Final = re.compile(r"part-(\d+)-(\d+)\.parquet")
 _ROWS: Final = """
 SELECT channel_id, coalesce(event_ns, phenomenon_ns) AS event_ns, phenomenon_ns, received_ns, value, reason,
        score_ewma_z, is_late, gateway_id, epoch, batch
@@ -38,22 +36,16 @@ class ParquetExport:
 
     def __init__(self, store: DuckdbStore, folder: Path) -> None:
         self._store = store
-        self._folder = folder
+        self._range = ExportRange(store, folder, "observation", "parquet_export")
 
     def export(self, fleet: FleetSnapshot) -> int:
-        """Writes all rows that are not yet in Parquet to new files. Returns how many rows.
-
-        A range of commits is first noted as begun, then written, then noted as done: after a crash in between, what
-        was written of it is taken away and written again.
-        """
-        begun = self._begin()
+        """Writes all rows that are not yet in Parquet to new files. Returns how many rows."""
+        begun = self._range.begin()
         if begun is None:
             return 0
-        self._take_away(*begun)
         index = FleetIndex(fleet)
         count = sum(self._write(index, first, last) for first, last in self._parts(*begun))
-        with self._store.transaction() as cursor:
-            cursor.execute("UPDATE parquet_export SET is_done = true WHERE first_commit = ?", [begun[0]])
+        self._range.end(begun[0])
         return count
 
     def drop_exported(self, older_than_ns: int) -> int:
@@ -70,31 +62,6 @@ class ParquetExport:
             )
             row = cursor.fetchone()
         return int(row[0]) if row is not None else 0
-
-    def _begin(self) -> tuple[int, int] | None:
-        with self._store.transaction() as cursor:
-            unfinished = cursor.execute(
-                "SELECT first_commit, last_commit FROM parquet_export WHERE NOT is_done"
-            ).fetchone()
-            if unfinished is not None:
-                return int(unfinished[0]), int(unfinished[1])
-            row = cursor.execute(
-                """SELECT (SELECT coalesce(max(last_commit), 0) FROM parquet_export) + 1,
-                          (SELECT coalesce(max(commit_seq), 0) FROM observation)"""
-            ).fetchone()
-            assert row is not None  # aggregates always give a row
-            first, last = int(row[0]), int(row[1])
-            if last < first:
-                return None
-            cursor.execute("INSERT INTO parquet_export VALUES (?, ?, false)", [first, last])
-            return first, last
-
-    def _take_away(self, first: int, last: int) -> None:
-        """Files of a range that was begun and not done: they were never closed."""
-        for path in self._folder.rglob("part-*.parquet"):
-            match = _NAME.fullmatch(path.name)
-            if match is not None and first <= int(match[1]) and int(match[2]) <= last:
-                path.unlink()
 
     def _parts(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Ranges of commits of about ROWS_PER_FILE rows."""
@@ -116,13 +83,7 @@ class ParquetExport:
         with self._store.cursor() as cursor:
             rows = _archive_rows(cursor.sql(_ROWS, params=[first, last]).to_arrow_table())
         for part in build_parts(rows, index.contexts):
-            folder = self._folder / part.folder
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"part-{first:012d}-{last:012d}.parquet"
-            write_parquet(path.with_suffix(".draft"), part.table)
-            path.with_suffix(".draft").rename(path)
-            for changed in (folder, folder.parent, self._folder):
-                sync(changed)
+            self._range.write(part.folder, first, last, part.table)
         return len(rows)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 from contracts.notice import BatchesLost, Quarantined
 from contracts.record import Bools, Floats, Record, UInt8s, UInt32s
 from contracts.uplink import BatchIdentity
+from contracts.waveform_message import Waveform, waveform_columns
 from stream_processor.pipeline.pipeline import Scored
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 BatchRange = tuple[str, int, int, int]
 """gateway_id, epoch, first batch, last batch."""
+
+
+StoredWaveform = tuple[Waveform, BatchIdentity | None]
+"""A block, and the batch that it came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,9 @@ class Commit:
     batches: Sequence[BatchIdentity]
     quarantined: Sequence[Quarantined] = ()
     lost: Sequence[BatchesLost] = ()
+    thinned: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """Readings that agents took out of these batches before they sent them, by (gateway_id, epoch)."""
+    waveforms: Sequence[StoredWaveform] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,20 @@ def observation_table(seq: int, commit: Commit) -> pa.Table:
             "epoch": epochs.take(index),
             "batch": numbers.take(index),
             "event_ns": scored.event_ns,
+        }
+    )
+
+
+def waveform_table(seq: int, waveforms: Sequence[StoredWaveform]) -> pa.Table:
+    """Rows of table `waveform`."""
+    identities = [identity for _, identity in waveforms]
+    return pa.table(
+        {
+            "commit_seq": np.full(len(waveforms), seq, dtype=np.int64),
+            **waveform_columns([waveform for waveform, _ in waveforms]),
+            "gateway_id": pa.array([None if each is None else each.gateway_id for each in identities], pa.string()),
+            "epoch": pa.array([None if each is None else each.epoch for each in identities], pa.uint64()),
+            "batch": pa.array([None if each is None else each.batch for each in identities], pa.uint64()),
         }
     )
 

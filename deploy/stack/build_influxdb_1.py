@@ -8,49 +8,36 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from deploy.errors import BuildError
-from deploy.stack.build_influxdb import go_build
-from deploy.stack.server_cache import RECIPES, entry, making
+from deploy.stack.go_program import GoProgram
+from deploy.stack.server_cache import RECIPES
 
 INFLUXDB_1_VERSION: Final = "1.8.10"
 SOURCES: Final = tuple(RECIPES / "influxdb_1" / name for name in ("go.mod", "go.sum", "programs.go"))
 PROGRAM: Final = "github.com/influxdata/influxdb/cmd/influxd"
+INFLUXDB_1: Final = GoProgram(f"InfluxDB {INFLUXDB_1_VERSION}", "influxdb", INFLUXDB_1_VERSION, SOURCES, "a minute")
 EXIT_TOOLS_MISSING: Final = 3
 
 
 def influxdb_1_entry() -> Path:
     """The folder of `influxd`."""
-    return entry("influxdb", INFLUXDB_1_VERSION, SOURCES)
+    return INFLUXDB_1.folder
 
 
 def build_influxdb_1(go: str, say: Callable[[str], None]) -> Path:
     """The program `influxd`, built if it is absent. Raises BuildError."""
-    folder = influxdb_1_entry()
-    if not folder.is_dir():
-        with making(folder) as unfinished:
-            if unfinished is not None:
-                _build(go, unfinished, say)
-    return folder / "influxd"
+    return INFLUXDB_1.built(lambda folder: _build(go, folder, say)) / "influxd"
 
 
 def _build(go: str, folder: Path, say: Callable[[str], None]) -> None:
-    began_s = time.monotonic()
-    log = Path(f"{influxdb_1_entry()}.log")
-    say(f"building InfluxDB {INFLUXDB_1_VERSION}, once on this machine: about a minute on 2 cores ({log})")
-    source = folder / "source"
-    source.mkdir()
-    for path in SOURCES:
-        shutil.copy(path, source)
     environment = {**os.environ, "GOFLAGS": "-mod=readonly -trimpath"}
     flags = f"-s -w -X main.version={INFLUXDB_1_VERSION}"
-    go_build(go, ("-ldflags", flags, "-o", str(folder / "influxd"), PROGRAM), environment, source, log)
-    shutil.rmtree(source)
-    say(f"InfluxDB {INFLUXDB_1_VERSION} is built, {time.monotonic() - began_s:.0f} s")
+    with INFLUXDB_1.building(folder, say) as source:
+        INFLUXDB_1.compile(go, ("-ldflags", flags, "-o", str(folder / "influxd"), PROGRAM), environment, source)
 
 
 def main() -> None:

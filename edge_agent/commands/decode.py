@@ -16,7 +16,7 @@ from edge_agent.frames.frame_decoder import frame_decoders
 from edge_agent.gb26875.gb26875_decode import gb26875_decoders
 from edge_agent.hj212.hj212_decode import hj212_decoders
 from edge_agent.modbus.register_decode import RegisterDecoders, register_decoders
-from edge_agent.settings.profile import ModbusProfile, SerialFrameProfile
+from edge_agent.settings.profile import AnyProfile
 
 _PROTOCOLS: Final[Mapping[str, Callable[[], DecoderSource]]] = {
     "hj212": hj212_decoders,
@@ -44,7 +44,7 @@ class Decodable:
     source: DecoderSource
 
 
-def list_decodable(profiles: Mapping[str, ModbusProfile | SerialFrameProfile]) -> list[Decodable]:
+def list_decodable(profiles: Mapping[str, AnyProfile]) -> list[Decodable]:
     """All that bytes can be decoded as, by name."""
     found = [Decodable(name, (), build()) for name, build in _PROTOCOLS.items()]
     for name, profile in profiles.items():
@@ -54,7 +54,7 @@ def list_decodable(profiles: Mapping[str, ModbusProfile | SerialFrameProfile]) -
     return sorted(found, key=lambda one: one.name)
 
 
-def decoder_of(device: str, profiles: Mapping[str, ModbusProfile | SerialFrameProfile]) -> Decodable:
+def decoder_of(device: str, profiles: Mapping[str, AnyProfile]) -> Decodable:
     """What has this name; case and punctuation do not matter. Raises UnknownDeviceError."""
     by_name: dict[str, Decodable] = {}
     for one in list_decodable(profiles):

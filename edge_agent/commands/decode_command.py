@@ -55,8 +55,12 @@ def _read_input(chosen: argparse.Namespace) -> tuple[bytes, InputFormat]:
         octets = Path(path).read_bytes()
         guessed = "pcap" if chosen.pcap else guess_format(octets, is_file=True)
     elif given:
+        if len(chosen.octets) == 1 and not _is_hex(given) and any(letter in given for letter in "/."):
+            raise InputError(f"there is no file {given!r}, and it is no hexadecimal text")
         octets, guessed = given.encode(), "hex"
     else:
+        if sys.stdin.isatty():
+            print("edge-agent decode: type or paste bytes as hexadecimal digits, then Ctrl-D", file=sys.stderr)
         octets = sys.stdin.buffer.read()
         guessed = guess_format(octets, is_file=False)
     input_format: InputFormat = chosen.format or guessed

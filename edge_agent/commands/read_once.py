@@ -7,23 +7,27 @@ from pathlib import Path
 
 from contracts.quality import REASONS, Reason, level_of
 from contracts.quantity import QUANTITIES
+from edge_agent.agent_plan import PolledLinePlan
 from edge_agent.channel_table import ChannelTable
+from edge_agent.commands.read_logger import read_logger
 from edge_agent.drivers import DRIVERS
 from edge_agent.errors import LineLostError
+from edge_agent.lines.build_poller import BuiltLine, build_line
 from edge_agent.lines.device_poll import ModbusRequest, Outcome
 from edge_agent.lines.poll_bus import poll_device
 from edge_agent.lines.poll_step import conversion_of
 from edge_agent.modbus.word_order_table import describe_word_orders
-from edge_agent.plan_agent import BusPlan, locate_port, plan_agent
+from edge_agent.plan_agent import plan_agent, plan_line_settings
 from edge_agent.settings.configuration import (
     AgentSettings,
-    BusSettings,
     ModbusNodeSettings,
     ModbusRtuBusSettings,
     ModbusTcpBusSettings,
     ProfileLibrary,
 )
-from edge_agent.settings.profile import ModbusProfile, SerialFrameProfile
+from edge_agent.settings.line_settings import LineSettings
+from edge_agent.settings.profile import AnyProfile, ModbusProfile
+from edge_agent.waveform.waveform_plan import WaveformDevicePlan
 
 
 async def read_once(
@@ -37,10 +41,10 @@ async def read_once(
         folder: what relative paths of the configuration are relative to.
         node_id: only this node; None: all.
     """
-    channels, bus_plans = plan_agent(settings, profiles, folder)
-    outcomes: list[Outcome] = []
-    for plan in bus_plans:
-        outcomes += await _read_bus(plan, channels, node_id)
+    channels, outcomes = ChannelTable(), list[Outcome]()
+    for plan in plan_agent(settings, profiles, folder).lines:
+        if isinstance(plan, PolledLinePlan):
+            outcomes += await _read_line(build_line(plan, channels), channels, node_id)
     wanted = [row for row in outcomes if node_id is None or channels[row[0]].node_id == node_id]
     lines = [format_outcome(channels, row) for row in wanted]
     return lines, bool(wanted) and all(reason is Reason.OK for _, _, reason in wanted)
@@ -61,18 +65,19 @@ async def read_word_orders(
         for node in bus.node:
             if node.node_id == node_id and isinstance(bus, ModbusTcpBusSettings | ModbusRtuBusSettings):
                 assert isinstance(node, ModbusNodeSettings)
-                return await _read_node_registers(locate_port(bus, folder), node, profiles[node.profile])
+                return await _read_node_registers(plan_line_settings(bus, folder), node, profiles[node.profile])
     return [f"{node_id}: is no Modbus node, so it has no word order"], False
 
 
 async def _read_node_registers(
-    bus: BusSettings, node: ModbusNodeSettings, profile: ModbusProfile | SerialFrameProfile
+    line: LineSettings, node: ModbusNodeSettings, profile: AnyProfile
 ) -> tuple[list[str], bool]:
-    assert isinstance(profile, ModbusProfile)  # checked with the configuration
+    if not isinstance(profile, ModbusProfile):
+        return [f"{node.node_id}: the word order of samples stands in its profile"], False
     fitted = profile.fitted(node.measures)
     shift = fitted.address_shift(node.channel_index) + node.address_offset
-    driver = DRIVERS[bus.kind](bus)
-    lines, is_whole = [f"{bus.bus_id}/{node.node_id}"], True
+    driver = DRIVERS[line.kind](line)
+    lines, is_whole = [f"{line.bus_id}/{node.node_id}"], True
     try:
         await driver.open()
         for channel in fitted.channel:
@@ -102,23 +107,26 @@ def format_outcome(channels: ChannelTable, outcome: Outcome) -> str:
     return f"{channel.bus_id}/{channel.node_id}  {channel.quantity}  {shown}  {quality}"
 
 
-async def _read_bus(plan: BusPlan, channels: ChannelTable, node_id: str | None) -> list[Outcome]:
+async def _read_line(line: BuiltLine, channels: ChannelTable, node_id: str | None) -> list[Outcome]:
     devices = [
-        one.device
-        for one in plan.devices
-        if node_id is None or any(channels[alias].node_id == node_id for alias in one.device.aliases)
+        (plan, device)
+        for plan, device in zip(line.plan.devices, line.devices, strict=True)
+        if node_id is None or any(channels[alias].node_id == node_id for alias in device.aliases)
     ]
     if not devices:
         return []
-    driver = DRIVERS[plan.settings.kind](plan.settings)
+    driver = DRIVERS[line.plan.settings.kind](line.plan.settings)
     outcomes: list[Outcome] = []
     try:
         await driver.open()
-        for device in devices:
-            outcomes += await poll_device(driver, device)
+        for plan, device in devices:
+            if isinstance(plan, WaveformDevicePlan):
+                outcomes += await read_logger(driver, plan, device)
+            else:
+                outcomes += await poll_device(driver, device)
     except LineLostError:
         answered = {alias for alias, _, _ in outcomes}
-        outcomes += _all_lost([alias for device in devices for alias in device.aliases if alias not in answered])
+        outcomes += _all_lost([alias for _, device in devices for alias in device.aliases if alias not in answered])
     finally:
         driver.close()
     return outcomes

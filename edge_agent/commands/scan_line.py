@@ -7,11 +7,9 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from edge_agent.commands.scan_plan import (
-    PARITIES,
-    USUAL_BAUD_RATES,
     describe_effort,
     describe_found,
     is_device,
@@ -21,30 +19,11 @@ from edge_agent.commands.scan_plan import (
 )
 from edge_agent.drivers import DRIVERS, Driver
 from edge_agent.lines.device_poll import Answer, ModbusRequest
-from edge_agent.settings.configuration import ModbusRtuBusSettings, ModbusTcpBusSettings
+from edge_agent.settings.line_settings import LineSettings, ModbusRtuLineSettings, ModbusTcpLineSettings
 
 EXIT_FOUND: Final = 0
 EXIT_NOBODY: Final = 1
 EXIT_USAGE: Final = 2
-_NOBODY: Final = {"node_id": "scan", "profile": "scan", "device_id": 1}
-"""The settings of a bus want a node; a scan looks for them."""
-
-
-def add_scan_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Describes the command to argparse."""
-    text = "find Modbus devices: walks baud rates, parities and device ids; exit code 1 if nobody answers"
-    parser = commands.add_parser("scan", help=text, description=text)
-    parser.set_defaults(config="")
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--port", metavar="PATH", help="a serial port")
-    where.add_argument("--host", metavar="HOST", help="a Modbus TCP endpoint")
-    parser.add_argument("--tcp-port", type=int, default=502, metavar="N", help="its port (502)")
-    parser.add_argument("--framing", choices=["tcp", "rtu", "ascii"], help="tcp with --host, rtu with --port")
-    parser.add_argument("--baud-rates", default=",".join(map(str, USUAL_BAUD_RATES)), metavar="LIST")
-    parser.add_argument("--parities", default=",".join(PARITIES), metavar="LIST", help="of N, E and O")
-    parser.add_argument("--ids", default="1-247", metavar="LIST", help="device ids: 1-20,31")
-    parser.add_argument("--timeout", type=float, default=0.1, metavar="SECONDS", help="for one device (0.1)")
-    parser.add_argument("--all", action="store_true", help="go on after the first setting with a device")
 
 
 def scan_command(chosen: argparse.Namespace) -> int:
@@ -62,17 +41,19 @@ def scan_command(chosen: argparse.Namespace) -> int:
     return EXIT_FOUND if found else EXIT_NOBODY
 
 
-def _buses(chosen: argparse.Namespace) -> list[tuple[str, str, Any]]:
-    """Name, kind and settings of each line to open. Raises ValueError."""
-    common = {"bus_id": "scan", "timeout_s": chosen.timeout, "node": [_NOBODY]}
+def _buses(chosen: argparse.Namespace) -> list[tuple[str, LineSettings]]:
+    """Name and settings of each line to open. Raises ValueError."""
+    from contracts.configuration import check_settings  # noqa: PLC0415  # no weight on the agent that runs
+
+    common = {"bus_id": "scan", "timeout_s": chosen.timeout}
     if chosen.host is not None:
         where = {"kind": "modbus_tcp", "host": chosen.host, "port": chosen.tcp_port, "framing": chosen.framing or "tcp"}
-        bus = ModbusTcpBusSettings.model_validate(common | where)
-        return [(f"{chosen.host}:{chosen.tcp_port}", "modbus_tcp", bus)]
+        endpoint = check_settings(ModbusTcpLineSettings, common | where, "scan")
+        return [(f"{chosen.host}:{chosen.tcp_port}", endpoint)]
     if chosen.framing == "tcp":
         raise ValueError("--framing tcp goes with --host")
     baud_rates = [int(one) for one in chosen.baud_rates.split(",")]
-    buses = []
+    buses: list[tuple[str, LineSettings]] = []
     for setting in line_settings(baud_rates, chosen.parities.split(",")):
         where = {
             "kind": "modbus_rtu",
@@ -82,15 +63,15 @@ def _buses(chosen: argparse.Namespace) -> list[tuple[str, str, Any]]:
             "stop_bits": setting.stop_bits,
             "framing": chosen.framing or "rtu",
         }
-        buses.append((f"{chosen.port} {setting}", "modbus_rtu", ModbusRtuBusSettings.model_validate(common | where)))
+        buses.append((f"{chosen.port} {setting}", check_settings(ModbusRtuLineSettings, common | where, "scan")))
     return buses
 
 
-async def _scan(buses: Sequence[tuple[str, str, Any]], ids: Sequence[int], goes_on: bool) -> int:
+async def _scan(buses: Sequence[tuple[str, LineSettings]], ids: Sequence[int], goes_on: bool) -> int:
     """How many devices answered."""
     found = 0
-    for name, kind, bus in buses:
-        driver = DRIVERS[kind](bus)
+    for name, bus in buses:
+        driver = DRIVERS[bus.kind](bus)
         try:
             await driver.open()
             found += await _scan_line(name, driver, ids)

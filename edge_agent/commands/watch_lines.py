@@ -10,19 +10,17 @@ import asyncio
 import shutil
 import sys
 import time
-from pathlib import Path
 from typing import Final
 
 from contracts.quality import Reason
+from edge_agent.agent_plan import AgentPlan, PolledLinePlan
 from edge_agent.channel_table import ChannelTable, Reading
 from edge_agent.commands.watch_table import WatchRow, draw_table
-from edge_agent.lines.build_poller import build_poller
+from edge_agent.lines.build_poller import build_line, build_poller
 from edge_agent.lines.poll_bus import BusPoller
-from edge_agent.plan_agent import plan_agent
-from edge_agent.settings.configuration import AgentSettings, ProfileLibrary
+from edge_agent.task_set import cancel_tasks
 
 REFRESH_S: Final = 1.0
-CANCEL_AGAIN_S: Final = 0.2
 _HOME_AND_CLEAR_BELOW: Final = "\x1b[H\x1b[J"
 _FOREVER: Final = 1 << 62
 
@@ -42,32 +40,24 @@ class _Newest:
         """Shows in the channels' quality."""
 
 
-async def watch_lines(
-    settings: AgentSettings, profiles: ProfileLibrary, folder: Path, node_id: str | None, count: int | None = None
-) -> None:
+async def watch_lines(plan: AgentPlan, node_id: str | None, count: int | None = None) -> None:
     """Until cancelled, or until `count` tables were shown.
 
     Args:
-        settings: the configuration; its spool and broker are not touched.
-        profiles: all known profiles.
-        folder: what relative paths of the configuration are relative to.
+        plan: of the configuration; its spool and broker are not touched.
         node_id: show only this node; None: all.
         count: tables to show.
     """
-    channels, plans = plan_agent(settings, profiles, folder)
-    newest = _Newest()
-    pollers = [build_poller(plan, newest, lambda: None) for plan in plans]
+    channels, newest = ChannelTable(), _Newest()
+    lines = [build_line(line, channels) for line in plan.lines if isinstance(line, PolledLinePlan)]
+    pollers = [build_poller(line, newest, lambda: None) for line in lines]
     tasks = [asyncio.create_task(poller.run()) for poller in pollers]
     try:
         for _ in range(_FOREVER if count is None else count):
             await asyncio.sleep(REFRESH_S)
             _show(_rows(channels, newest, pollers, node_id))
     finally:
-        # Again and again: `asyncio.wait_for` (Python 3.11, inside of pymodbus) can swallow a cancellation.
-        while pending := [task for task in tasks if not task.done()]:
-            for task in pending:
-                task.cancel()
-            await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+        await cancel_tasks(tasks)
 
 
 def _rows(channels: ChannelTable, newest: _Newest, pollers: list[BusPoller], node_id: str | None) -> list[WatchRow]:

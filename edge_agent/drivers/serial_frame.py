@@ -12,7 +12,7 @@ from contracts.quality import Reason
 from edge_agent.errors import LineLostError
 from edge_agent.frames.frame_answer import AnswerWatch
 from edge_agent.lines.device_poll import Answer, FrameRequest, Request
-from edge_agent.settings.configuration import SerialFrameBusSettings
+from edge_agent.settings.line_settings import SerialFrameLineSettings
 
 _READ_BYTES = 4096
 
@@ -20,7 +20,7 @@ _READ_BYTES = 4096
 class SerialFrameDriver:
     """One port, read through the event loop."""
 
-    def __init__(self, bus: SerialFrameBusSettings) -> None:
+    def __init__(self, bus: SerialFrameLineSettings) -> None:
         self._bus = bus
         self._port: serial.Serial | None = None
         self._arrived: asyncio.Queue[bytes | None] = asyncio.Queue()

@@ -20,7 +20,8 @@ from edge_agent.frames.frame_field import HEX_BYTES, ByteSpan, NumberField
 from edge_agent.frames.frame_search import FrameShape
 from edge_agent.frames.line_frame import LineFrame, LineFrameShape
 from edge_agent.frames.line_parts import PartField, PartPlace
-from edge_agent.settings.profile_head import DeviceProfile, MeasuredChannel, check_reason, reason_named
+from edge_agent.settings.profile_head import DeviceProfile, MeasuredChannel
+from edge_agent.settings.reason_name import check_reason, reason_named
 from edge_agent.settings.state_rule import StateRule
 
 _BYTES_OF_A_MASK = 2
@@ -213,7 +214,7 @@ def _check_rules(field: NumberField | None, rules: tuple[StateRule, ...]) -> Non
     """Raises ValueError if rules cannot be tried on this field."""
     if field is None or field.type[0] == "f":
         raise ValueError("only a field with an integer has rules")
-    if field.width_bytes > _BYTES_OF_A_MASK and any("mask" not in rule.model_fields_set for rule in rules):
+    if field.width_bytes > _BYTES_OF_A_MASK and any(rule.mask is None for rule in rules):
         raise ValueError(f"each rule for {field.type} needs its mask: without one, it looks at the lower 16 bits only")
 
 

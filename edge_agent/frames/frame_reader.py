@@ -23,7 +23,8 @@ from edge_agent.frames.frame_profile import (
 )
 from edge_agent.frames.frame_search import FoundFrame, FrameSearch
 from edge_agent.frames.line_frame import LineContent, LineFrame
-from edge_agent.settings.profile_head import reason_named
+from edge_agent.frames.search_reader import SearchReader
+from edge_agent.settings.reason_name import reason_named
 
 JsonValue = str | float | list[str] | dict[str, str] | None
 _Numbers = tuple["ChannelNumber", ...]
@@ -61,24 +62,14 @@ class _ReplyError(Exception):
         self.reason = reason
 
 
-class FrameReader:
+class FrameReader(SearchReader[ReadFrame]):
     """Reads a stream of bytes from one sensor."""
 
     def __init__(self, profile: SerialFrameProfile) -> None:
+        super().__init__(FrameSearch(profile.build_shapes()), self._read_found)
         self._profile = profile
-        self._search = FrameSearch(profile.build_shapes())
 
-    def feed(self, octets: bytes) -> list[ReadFrame | Rejected]:
-        """Takes the next bytes; gives what is decided now."""
-        return [self._read(one) for one in self._search.feed(octets)]
-
-    def finish(self) -> list[ReadFrame | Rejected]:
-        """Nothing more comes: what is left is judged as it is."""
-        return [self._read(one) for one in self._search.finish()]
-
-    def _read(self, found: FoundFrame | Rejected) -> ReadFrame | Rejected:
-        if isinstance(found, Rejected):
-            return found
+    def _read_found(self, found: FoundFrame) -> ReadFrame | Rejected:
         frame = self._profile.frame[found.shape_index]
         try:
             return self._read_frame(found, frame)

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from contracts.configuration import Settings
 from contracts.quality import Reason
 from edge_agent.frames.frame_field import FieldError, UnitConversion
-from edge_agent.settings.profile_head import check_reason, reason_named
+from edge_agent.settings.reason_name import check_reason, reason_named
 
 Layout = Literal["positional", "key_value", "transducers", "signed"]
 

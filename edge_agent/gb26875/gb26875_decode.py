@@ -6,8 +6,17 @@ from collections.abc import Mapping
 from typing import Final
 
 from contracts.quality import Reason
-from edge_agent.commands.decoded import Decoded, DecodedFrame, DecodedReading, JsonObject, OneWayDecoders, Rejected
+from edge_agent.commands.decoded import (
+    Decoded,
+    DecodedFrame,
+    DecodedReading,
+    Decoder,
+    JsonObject,
+    OneWayDecoders,
+    Rejected,
+)
 from edge_agent.frames.frame_search import FoundFrame
+from edge_agent.frames.search_reader import SearchReader
 from edge_agent.gb26875.gb26875_channel import (
     ANALOGUE_TYPES,
     STATE_WORDS,
@@ -24,29 +33,17 @@ from edge_agent.lines.local_time import format_china_time
 TITLE: Final = "GB/T 26875.3-2011: fire alarm transmission between transmitters and a centre"
 
 
-class Gb26875Decoder:
-    """One direction of one stream."""
-
-    def __init__(self) -> None:
-        self._search = build_search()
-
-    def feed(self, octets: bytes) -> list[Decoded]:
-        """Takes the next bytes."""
-        return [_decode(found) for found in self._search.feed(octets)]
-
-    def finish(self) -> list[Decoded]:
-        """Nothing more comes."""
-        return [_decode(found) for found in self._search.finish()]
+def build_decoder() -> Decoder:
+    """Of one direction of one stream."""
+    return SearchReader(build_search(), _decode)
 
 
 def gb26875_decoders() -> OneWayDecoders:
     """For the registry of decoders."""
-    return OneWayDecoders(TITLE, Gb26875Decoder)
+    return OneWayDecoders(TITLE, build_decoder)
 
 
-def _decode(found: FoundFrame | Rejected) -> Decoded:
-    if isinstance(found, Rejected):
-        return found
+def _decode(found: FoundFrame) -> Decoded:
     frame = decode_frame(found.octets)
     info = _describe_frame(frame)
     if not frame.data_unit:

@@ -8,8 +8,17 @@ from __future__ import annotations
 from typing import Final
 
 from contracts.quality import Reason
-from edge_agent.commands.decoded import Decoded, DecodedFrame, DecodedReading, JsonObject, OneWayDecoders, Rejected
+from edge_agent.commands.decoded import (
+    Decoded,
+    DecodedFrame,
+    DecodedReading,
+    Decoder,
+    JsonObject,
+    OneWayDecoders,
+    Rejected,
+)
 from edge_agent.frames.frame_search import FoundFrame
+from edge_agent.frames.search_reader import SearchReader
 from edge_agent.hj212.hj212_frame import build_search, segment_of
 from edge_agent.hj212.hj212_report import PERIODS, Report, Statistic, read_report
 from edge_agent.hj212.hj212_segment import Segment, SegmentError, parse_segment, parse_time
@@ -18,29 +27,17 @@ from edge_agent.lines.local_time import format_china_time
 TITLE: Final = "HJ 212-2017: data transmission of pollution sources and environmental stations"
 
 
-class Hj212Decoder:
-    """One direction of one stream."""
-
-    def __init__(self) -> None:
-        self._search = build_search()
-
-    def feed(self, octets: bytes) -> list[Decoded]:
-        """Takes the next bytes."""
-        return [_decode(found) for found in self._search.feed(octets)]
-
-    def finish(self) -> list[Decoded]:
-        """Nothing more comes."""
-        return [_decode(found) for found in self._search.finish()]
+def build_decoder() -> Decoder:
+    """Of one direction of one stream."""
+    return SearchReader(build_search(), _decode)
 
 
 def hj212_decoders() -> OneWayDecoders:
     """For the registry of decoders."""
-    return OneWayDecoders(TITLE, Hj212Decoder)
+    return OneWayDecoders(TITLE, build_decoder)
 
 
-def _decode(found: FoundFrame | Rejected) -> Decoded:
-    if isinstance(found, Rejected):
-        return found
+def _decode(found: FoundFrame) -> Decoded:
     try:
         segment = parse_segment(segment_of(found.octets))
     except SegmentError as error:
@@ -69,4 +66,4 @@ def _describe(segment: Segment, report: Report | None) -> JsonObject:
 
 
 def _label(code: str, statistic: Statistic) -> str:
-    return f"{code}-{statistic.capitalize()}"
+    return f"{code}-{statistic.suffix}"

@@ -3,6 +3,7 @@
     frame → known station (MN) with the right password (PW)? → packets put together → by command:
         report (2011 2031 2051 2061)   readings; 9014 once they are durable, if the station waits for an answer
         1013                           9013, and the clock is set
+        1011 1061 1063                 its clock and intervals, which we asked for: noted, and compared with ours
         9011 9012 9013                 an answer to a request of ours
         anything else                  noted; 9014, if the station waits for an answer
 
@@ -32,6 +33,7 @@ from edge_agent.hj212.hj212_request import (
     DONE,
     END_REALTIME,
     NOTICE_ANSWER,
+    READ_SETTINGS,
     REQUEST_ANSWER,
     SET_CLOCK,
     SET_MINUTE_INTERVAL,
@@ -163,7 +165,9 @@ class Hj212Endpoint:
     def _note_passed_over(self, station: _Station, segment: Segment, report: Report) -> list[Effect]:
         """Says once of each factor that nobody takes it, and counts it always."""
         wanted = {code for node in station.nodes for code in node.alias_of}
-        passed_over = [*report.unknown, *(one.code for one in report.readings if one.code not in wanted)]
+        kept = {one.code for one in report.under_code if one.code in wanted}
+        unknown = [key for key in report.unknown if key.rpartition("-")[0] not in kept]
+        passed_over = [*unknown, *(one.code for one in report.readings if one.code not in wanted)]
         self.passed_over_total += len(passed_over)
         fresh = sorted(set(passed_over) - station.passed_over)
         if not fresh or len(station.passed_over) >= NOTED_FACTORS_MAX:
@@ -235,6 +239,8 @@ class Hj212Conversation:
         effects: list[Effect] = [Note("message_incomplete", detail) for detail in lost]
         if message is None:
             return effects + ([Send(receipt)] if receipt else [])
+        if message.command in READ_SETTINGS:
+            return effects + self._take_settings(message, now) + ([Send(receipt)] if receipt else [])
         if message.command not in PERIODS:
             effects.append(Note("command_passed_over", f"mn={message.device} cn={message.command}", is_warning=False))
             return effects + ([Send(receipt)] if receipt else [])
@@ -242,6 +248,26 @@ class Hj212Conversation:
         if brought.readings or receipt:
             notes.append(Deliver(brought.readings, brought.lane, receipt))
         return effects + notes
+
+    def _take_settings(self, segment: Segment, now: Moment) -> list[Effect]:
+        """A station's clock or interval. One that is not as it should be is said; the clock is set, if that is ours."""
+        said = {key: content for group in segment.groups() for key, content in group}
+        settings = self._endpoint.settings
+        wanted = {"RtdInterval": settings.realtime_interval_s, "MinInterval": settings.minute_interval_min}
+        differs = [
+            f"{name}={said[name]!r} wanted={value}"
+            for name, value in wanted.items()
+            if value is not None and name in said and said[name] != str(value)
+        ]
+        clock_ns = parse_time(said.get("SystemTime", ""))
+        if clock_ns is not None and self._is_off(clock_ns, now):
+            differs.append(f"SystemTime={said['SystemTime']!r} off_s={(clock_ns - now.wall_ns) / 1e9:.0f}")
+            if settings.sets_clock:
+                self._ask(segment, SET_CLOCK, clock_parameters(now.wall_ns), now)
+        shown = f"mn={segment.device} cn={segment.command} says={segment.parameters!r}"
+        if differs:
+            return [Note("station_setting_differs", f"{shown} {' '.join(differs)}")]
+        return [Note("station_setting", shown, is_warning=False)]
 
     def _take_clock_notice(self, station: _Station, segment: Segment, now: Moment) -> list[Effect]:
         if self._endpoint.settings.sets_clock:
@@ -281,6 +307,8 @@ class Hj212Conversation:
                 self._ask(segment, SET_MINUTE_INTERVAL, {"MinInterval": settings.minute_interval_min}, now)
             if settings.reports_realtime is not None:
                 self._ask(segment, BEGIN_REALTIME if settings.reports_realtime else END_REALTIME, {}, now)
+            for command in READ_SETTINGS if settings.reads_settings else ():
+                self._ask(segment, command, {}, now)
         if segment.device not in self._met:
             self._met.add(segment.device)
             if settings.reads_history:
@@ -301,13 +329,17 @@ class Hj212Conversation:
 
     def _is_clock_wrong(self, station: _Station, segment: Segment, now: Moment) -> bool:
         """By the number of what the station itself began; never while our own clock was not set."""
-        if segment.command in ANSWERS or now.wall_ns < SANE_SINCE_NS:
+        if segment.command in ANSWERS:
             return False
         if station.clock_set_s is not None and now.monotonic_s - station.clock_set_s < CLOCK_AGAIN_S:
             return False
         said_ns = parse_time(segment.fields.get("QN", ""))
+        return said_ns is not None and self._is_off(said_ns, now)
+
+    def _is_off(self, said_ns: int, now: Moment) -> bool:
+        """Whether a station's time is further from ours than it may be; no time is, while our own clock was not set."""
         tolerance_ns = self._endpoint.settings.clock_tolerance_s * NANOSECONDS_PER_SECOND
-        return said_ns is not None and abs(said_ns - now.wall_ns) > tolerance_ns
+        return now.wall_ns >= SANE_SINCE_NS and abs(said_ns - now.wall_ns) > tolerance_ns
 
     def _ask(self, to: Segment, command: str, parameters: dict[str, object], now: Moment) -> None:
         number = self._endpoint.number(now)
@@ -329,9 +361,9 @@ def _request_name(command: str) -> str:
 def _statements(station: _Station, report: Report, period: Period) -> list[Statement]:
     """What the report says of channels that somebody wants."""
     return [
-        Statement(node.alias_of[reading.code], reading.value, reading.reason, report.data_time_ns)
+        Statement(node.alias_of[reading.code], *node.settings.value_of(reading), report.data_time_ns)
         for node in station.nodes
         if node.settings.period is period
-        for reading in report.readings
+        for reading in (*report.readings, *report.under_code)
         if reading.code in node.alias_of and reading.statistic is node.settings.chosen_statistic
     ]

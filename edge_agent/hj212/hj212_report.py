@@ -20,7 +20,7 @@ from typing import Final
 
 from contracts.quality import Reason
 from contracts.quantity import QUANTITIES
-from edge_agent.hj212.hj212_factor import FACTORS, Factor
+from edge_agent.hj212.hj212_factor import FACTORS, Factor, convert, is_code, unknown_quantity
 from edge_agent.hj212.hj212_segment import Group, parse_time
 
 
@@ -42,6 +42,16 @@ class Statistic(StrEnum):
     MAX = "max"
     COU = "cou"
     """The total of the interval."""
+    ZS_RTD = "zs_rtd"
+    """Converted (to the reference oxygen content, dry gas, 273 K), as the next three."""
+    ZS_MIN = "zs_min"
+    ZS_AVG = "zs_avg"
+    ZS_MAX = "zs_max"
+
+    @property
+    def suffix(self) -> str:
+        """What stands behind the code: `Rtd`, `ZsAvg`."""
+        return "".join(part.capitalize() for part in self.value.split("_"))
 
 
 PERIODS: Final[Mapping[str, Period]] = MappingProxyType(
@@ -62,11 +72,12 @@ FLAG_REASONS: Final[Mapping[str, Reason]] = MappingProxyType(
         "B": Reason.NO_ANSWER,
     }
 )
-_STATISTICS: Final = {name.capitalize(): Statistic(name) for name in Statistic}
+_STATISTICS: Final = {statistic.suffix: statistic for statistic in Statistic}
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _FLAG: Final = "Flag"
-_BESIDE: Final = frozenset({_FLAG, "SampleTime"})
-"""What stands beside a factor's numbers. When an analyser took its sample is for people; DataTime is the reading's."""
+_BESIDE: Final = frozenset({_FLAG, "EFlag", "SampleTime"})
+"""What stands beside a factor's numbers: its flag, the analyser's own (each maker's), and when the analyser took its
+sample. The latter two are for people; DataTime is the reading's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,22 @@ class FactorReading:
     value: float | None
     """In the quantity's unit; None: the station sent no number."""
     reason: Reason
+    number: float | None
+    """As it was sent."""
+    said: Reason
+    """What the station's flag says of it."""
+
+    def in_unit(self, unit: str, quantity: str) -> tuple[float | None, Reason]:
+        """Value and reason if the station sends another unit than the standard prints.
+
+        Args:
+            unit: that it sends.
+            quantity: in whose unit the value is to be.
+        """
+        into = QUANTITIES[quantity].unit
+        scale = convert(1.0, unit, into)
+        assert scale is not None, f"{unit} is no {into}: the settings have checked it"
+        return _judge(self.number, self.said, quantity, scale)
 
 
 @dataclass(slots=True)
@@ -89,6 +116,8 @@ class Report:
     readings: list[FactorReading] = field(default_factory=list)
     unknown: dict[str, str] = field(default_factory=dict)
     """Pairs that are no known factor's: said to people, counted, never lost in silence."""
+    under_code: list[FactorReading] = field(default_factory=list)
+    """What of them is a number of a code: kept as sent, where a node lists the code."""
 
 
 def read_report(groups: Iterable[Group], system: str) -> Report:
@@ -106,11 +135,15 @@ def read_report(groups: Iterable[Group], system: str) -> Report:
         code, _, suffix = key.rpartition("-")
         if key == "DataTime" or (suffix in _BESIDE and code in FACTORS):
             continue
-        reading = _read_pair(code, _STATISTICS.get(suffix), content, flags.get(code, ""), system)
-        if reading is None:
-            report.unknown[key] = content
-        else:
+        statistic, letter = _STATISTICS.get(suffix), flags.get(code, "")
+        reading = _read_pair(code, statistic, content, letter, system)
+        if reading is not None:
             report.readings.append(reading)
+            continue
+        report.unknown[key] = content
+        if statistic is not None and is_code(code):
+            quantity = unknown_quantity(code)
+            report.under_code.append(_reading(code, statistic, quantity, 1.0, (_parse_number(content), letter)))
     return report
 
 
@@ -131,13 +164,21 @@ def _read_pair(code: str, statistic: Statistic | None, content: str, flag: str, 
     quantity, scale = _unit_of(factor, statistic, system)
     if quantity is None:
         return None
-    value, reason = _judge(_parse_number(content), judge_flag(flag), quantity, scale)
-    return FactorReading(code, statistic, quantity, value, reason)
+    return _reading(code, statistic, quantity, scale, (_parse_number(content), flag))
+
+
+def _reading(
+    code: str, statistic: Statistic, quantity: str, scale: float, sent: tuple[float | None, str]
+) -> FactorReading:
+    number, letter = sent
+    said = judge_flag(letter)
+    value, reason = _judge(number, said, quantity, scale)
+    return FactorReading(code, statistic, quantity, value, reason, number, said)
 
 
 def _unit_of(factor: Factor, statistic: Statistic, system: str) -> tuple[str | None, float]:
     if statistic is Statistic.COU:
-        return factor.total_quantity, 1.0
+        return factor.total_quantity, factor.total_factor
     return factor.quantity, factor.factor_for(system)
 
 

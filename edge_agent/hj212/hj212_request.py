@@ -1,14 +1,16 @@
 """What a centre may ask of an HJ 212-2017 station, and how it answers one (annex C of the standard). Pure.
 
-    1000  OverTime, ReCount               1012  SystemTime, sets the clock
-    1062  set RtdInterval (s)             1064  set MinInterval (min)
+    1000  OverTime, ReCount
+    1011  read, 1012  set SystemTime      1061  read, 1062  set RtdInterval (s)
+                                          1063  read, 1064  set MinInterval (min)
     2011  begin, 2012  end real-time data
     2031 2051 2061  day, minute, hour data from BeginTime to EndTime
 
 A request is answered by 9011 (QnRtn: 1 accepted), carried out, and ended by 9012 (ExeRtn: 1 done), but for 2011, which
-ends with 9011: its data have no end. A notice (2012) is answered by 9013 alone. A station's clock need not be read
-(1011): every number that it gives is its time. Data that want an answer get 9014, a notice of the station gets 9013,
-both with its number. Commands are those of shared/standards/fields.md 1.8; the answers' ST and Flag are as in the
+ends with 9011: its data have no end. What is read comes between the two, in a segment of the same command (published
+exchange: 1061, 9011, `CN=1061;…CP=&&…RtdInterval=30&&`, 9012; find_string id 9589335852; 1011 with `SystemTime`, id
+34443941012). A notice (2012) is answered by 9013 alone. Data that want an answer get 9014, a notice of the station gets
+9013, both with its number. Commands are those of shared/standards/fields.md 1.8; the answers' ST and Flag are as in the
 published frame `QN=20160801085000001;ST=91;CN=9014;…;Flag=4;CP=&&&&` with CRC C241 (find_string id 19275668249).
 """
 
@@ -28,11 +30,16 @@ from edge_agent.hj212.hj212_segment import (
 )
 
 SET_TIMEOUTS: Final = "1000"
+READ_CLOCK: Final = "1011"
 SET_CLOCK: Final = "1012"
 CLOCK_WANTED: Final = "1013"
 """A station's notice that its clock should be set."""
+READ_REALTIME_INTERVAL: Final = "1061"
 SET_REALTIME_INTERVAL: Final = "1062"
+READ_MINUTE_INTERVAL: Final = "1063"
 SET_MINUTE_INTERVAL: Final = "1064"
+READ_SETTINGS: Final = (READ_CLOCK, READ_REALTIME_INTERVAL, READ_MINUTE_INTERVAL)
+"""What a station says of itself when it is asked."""
 BEGIN_REALTIME: Final = "2011"
 END_REALTIME: Final = "2012"
 REQUEST_ANSWER: Final = "9011"

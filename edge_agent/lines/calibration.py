@@ -20,9 +20,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
-
-from contracts.configuration import Settings
+from contracts.plain_settings import BY_KIND, Limits, plain_settings
+from edge_agent.lines.linear_conversion import LinearConversion
 
 Conversion = Callable[[float], float]
 
@@ -30,60 +29,63 @@ GEOKON_KELVIN_OFFSET: Final = 273.2
 """K; the thermistor tables of Geokon use 273.2, not 273.15."""
 
 
-class LinearCalibration(Settings):
+@plain_settings
+class LinearCalibration:
     """Scale and offset."""
 
     kind: Literal["linear"]
-    scale: FiniteFloat = 1.0
-    offset: FiniteFloat = 0.0
+    scale: float = 1.0
+    offset: float = 0.0
 
 
-class PolynomialCalibration(Settings):
+@plain_settings
+class PolynomialCalibration:
     """Coefficients from the constant upwards."""
 
     kind: Literal["polynomial"]
-    coefficients: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=10)
+    coefficients: Annotated[tuple[float, ...], Limits(min_length=1, max_length=10)]
 
 
-class SteinhartHartCalibration(Settings):
+@plain_settings
+class SteinhartHartCalibration:
     """A thermistor: ohm → °C."""
 
     kind: Literal["steinhart_hart"]
-    coefficients: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+    coefficients: tuple[float, float, float, float]
     """A, B, C, D of (ln R)⁰, ¹, ³, ⁵."""
-    kelvin_offset: FiniteFloat = GEOKON_KELVIN_OFFSET
+    kelvin_offset: float = GEOKON_KELVIN_OFFSET
 
 
-class VibratingWireCalibration(Settings):
+@plain_settings
+class VibratingWireCalibration:
     """A vibrating-wire strain gauge: Hz → µε."""
 
     kind: Literal["vibrating_wire"]
-    gauge_factor: FiniteFloat = Field(gt=0.0)
+    gauge_factor: Annotated[float, Limits(gt=0.0)]
     """From the gauge's calibration sheet."""
-    zero_frequency_hz: FiniteFloat = Field(gt=0.0, le=20_000.0)
+    zero_frequency_hz: Annotated[float, Limits(gt=0.0, le=20_000.0)]
     """The frequency at which strain is called zero."""
 
 
-class LookupCalibration(Settings):
+@plain_settings
+class LookupCalibration:
     """A table from a calibration sheet, with straight lines between its points."""
 
     kind: Literal["lookup"]
-    points: tuple[tuple[FiniteFloat, FiniteFloat], ...] = Field(min_length=2, max_length=1000)
+    points: Annotated[tuple[tuple[float, float], ...], Limits(min_length=2, max_length=1000)]
     """(raw, value), raw increasing."""
     beyond: Literal["refuse", "hold"] = "refuse"
     """Outside of the table: no value, or that of its nearest end."""
 
-    @model_validator(mode="after")
-    def _check_order(self) -> LookupCalibration:
+    def __post_init__(self) -> None:
         for (before, _), (behind, _) in pairwise(self.points):
             if behind <= before:
                 raise ValueError(f"points: {behind} stands behind {before}: raw numbers must increase")
-        return self
 
 
 Calibration = Annotated[
     LinearCalibration | PolynomialCalibration | SteinhartHartCalibration | VibratingWireCalibration | LookupCalibration,
-    Field(discriminator="kind"),
+    BY_KIND,
 ]
 
 
@@ -92,7 +94,7 @@ def build_conversion(calibration: Calibration) -> Conversion:
     """The function that a calibration is."""
     match calibration:
         case LinearCalibration(scale=scale, offset=offset):
-            return lambda raw: scale * raw + offset
+            return LinearConversion(scale, offset)
         case PolynomialCalibration(coefficients=coefficients):
             return lambda raw: evaluate_polynomial(coefficients, raw)
         case SteinhartHartCalibration(coefficients=coefficients, kelvin_offset=kelvin_offset):

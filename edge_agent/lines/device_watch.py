@@ -7,12 +7,15 @@ either.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Final
 
 from contracts.observation import NANOSECONDS_PER_MILLISECOND, NANOSECONDS_PER_SECOND, whole_milliseconds
 from contracts.quality import Reason
 from edge_agent.channel_table import Reading
 from edge_agent.lines.poll_step import SILENCES, Outcome
+
+_reason_of = itemgetter(2)
 
 CLOCK_STEP_NS: Final = NANOSECONDS_PER_SECOND
 """A clock further back than this has been stepped: its observations are marked."""
@@ -54,6 +57,8 @@ class DeviceWatch:
         """The outcomes that are worth keeping, with their time."""
         phenomenon_ns, is_suspect = self._clock.stamp(wall_ns)
         ok, good_code = Reason.OK, int(Reason.CLOCK_SUSPECT if is_suspect else Reason.OK)
+        if not self._bad_since and not any(map(_reason_of, outcomes)):
+            return [(alias, phenomenon_ns, value, good_code) for alias, value, _ in outcomes]
         kept: list[Reading] = []
         for alias, value, reason in outcomes:
             if value is None:

@@ -19,6 +19,7 @@ from contracts.quality import Reason
 from edge_agent.back_off import back_off_s
 from edge_agent.channel_table import Reading
 from edge_agent.errors import LineLostError
+from edge_agent.lines.line_state import LineState
 from edge_agent.lines.listen_effect import Conversation, Deliver, Effect, Endpoint, Lane, Moment, Note, Send
 from edge_agent.lines.note_limit import NoteLimit
 
@@ -86,8 +87,7 @@ class BusListener:
         self._endpoint = endpoint
         self._sink = sink
         self._limit = NoteLimit()
-        self._is_up: bool | None = None
-        """None before the port was opened or refused."""
+        self._state = LineState(bus_id, sink, _log)
         self._attempt = 0
 
     async def run(self) -> None:
@@ -96,9 +96,9 @@ class BusListener:
         try:
             while True:
                 try:
-                    await self._listener.serve(self._converse, self._note_line_up)
+                    await self._listener.serve(self._converse, self._note_open)
                 except LineLostError as error:
-                    self._note_line_lost(error)
+                    self._state.note_lost(error, self._mark_lost)
                 self._attempt += 1
                 await asyncio.sleep(
                     back_off_s(self._attempt, LINE_RETRY_FIRST_S, LINE_RETRY_LONGEST_S, random.random())  # noqa: S311
@@ -111,7 +111,7 @@ class BusListener:
     async def _tick_for_ever(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            if self._is_up:
+            if self._state.is_up:
                 await self._carry_out(self._endpoint.tick(_now()), None)
 
     async def _converse(self, line: Line) -> None:
@@ -192,22 +192,14 @@ class BusListener:
         peer = "-" if line is None else line.peer
         _log.log(level, "%s bus_id=%s peer=%s %s", note.event, self._bus_id, peer, detail)
 
-    def _note_line_up(self) -> None:
+    def _note_open(self) -> None:
         self._attempt = 0
-        if self._is_up is not True:
-            self._is_up = True
-            _log.info("line_up bus_id=%s", self._bus_id)
-            self._sink.line_changed(self._bus_id, True)
+        self._state.note_up()
 
-    def _note_line_lost(self, error: LineLostError) -> None:
-        if self._is_up is False:
-            return
-        self._is_up = False
-        _log.warning("line_lost bus_id=%s error=%r", self._bus_id, str(error))
+    def _mark_lost(self) -> None:
         lost_ns, reason = whole_milliseconds(time.time_ns()), int(Reason.LINE_LOST)
         readings: list[Reading] = [(alias, lost_ns, None, reason) for alias in self._endpoint.aliases]
         self._sink.put(self._bus_id, readings)
-        self._sink.line_changed(self._bus_id, False)
 
 
 def _now() -> Moment:

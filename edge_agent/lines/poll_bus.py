@@ -14,14 +14,17 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from contracts.quality import Reason
 from edge_agent.back_off import back_off_s
+from edge_agent.channel_table import Reading
 from edge_agent.drivers import Driver
 from edge_agent.errors import LineLostError
 from edge_agent.lines.bus_schedule import BusSchedule, DeviceRhythm
 from edge_agent.lines.device_poll import Device, Outcome
-from edge_agent.lines.device_watch import DeviceWatch, is_silent
+from edge_agent.lines.device_watch import is_silent
+from edge_agent.lines.line_state import LineState
 from edge_agent.lines.report_filter import Sink
 from edge_agent.modbus.modbus_write import ModbusWrite
 
@@ -37,6 +40,13 @@ _WORTH_REPEATING = frozenset({Reason.NO_ANSWER, Reason.CRC_ERROR, Reason.MALFORM
 _log = logging.getLogger(__name__)
 
 
+class Watch(Protocol):
+    """What the polls of a device become."""
+
+    def readings(self, outcomes: Sequence[Outcome], wall_ns: int, now_s: float) -> list[Reading]:
+        """The readings of a poll that ended now."""
+
+
 @dataclass(slots=True)
 class PolledDevice:
     """A device with what polling needs to know of it."""
@@ -44,7 +54,7 @@ class PolledDevice:
     name: str
     """For the log."""
     device: Device
-    watch: DeviceWatch
+    watch: Watch
     rhythm: DeviceRhythm
 
 
@@ -79,8 +89,7 @@ class BusPoller:
         self._writes: deque[tuple[ModbusWrite, asyncio.Future[Reason]]] = deque()
         self._wake = asyncio.Event()
         self._is_open = False
-        self._is_up: bool | None = None
-        """None before the first answer or loss."""
+        self._state = LineState(bus_id, sink, _log)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -93,12 +102,12 @@ class BusPoller:
                     self._is_open = True
                     async for _ in self._poll_for_ever():
                         has_answered, attempt = True, 0
-                        self._note_line_up()
+                        self._state.note_up()
                 except LineLostError as error:
                     self._close()
                     if has_answered:  # a connection that worked may have been closed for its own reasons
                         continue
-                    self._note_line_lost(error)
+                    self._state.note_lost(error, self._mark_lost)
                 self._after_poll()
                 attempt += 1
                 await asyncio.sleep(
@@ -188,23 +197,12 @@ class BusPoller:
             if not done.done():
                 done.set_result(Reason.LINE_LOST)
 
-    def _note_line_up(self) -> None:
-        if self._is_up is not True:
-            self._is_up = True
-            _log.info("line_up bus_id=%s", self._bus_id)
-            self._sink.line_changed(self._bus_id, True)
-
-    def _note_line_lost(self, error: LineLostError) -> None:
-        if self._is_up is False:
-            return
-        self._is_up = False
-        _log.warning("line_lost bus_id=%s error=%r", self._bus_id, str(error))
+    def _mark_lost(self) -> None:
         for polled in self._devices:
             outcomes: list[Outcome] = [(alias, None, Reason.LINE_LOST) for alias in polled.device.aliases]
             readings = polled.watch.readings(outcomes, time.time_ns(), time.monotonic())
             if readings:
                 self._sink.put(self._bus_id, readings)
-        self._sink.line_changed(self._bus_id, False)
 
 
 async def poll_device(

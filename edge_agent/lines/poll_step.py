@@ -14,14 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from contracts.quality import Reason
 from contracts.quantity import QUANTITIES
-from edge_agent.frames.frame_profile import SerialFrameProfile
 from edge_agent.lines.calibration import Calibration, Conversion, build_conversion
 from edge_agent.modbus.modbus_write import ModbusWrite
-from edge_agent.settings.profile_head import MeasuredChannel
+
+if TYPE_CHECKING:  # profiles are no weight of an agent that runs
+    from edge_agent.frames.frame_profile import SerialFrameProfile
+    from edge_agent.settings.profile_head import MeasuredChannel
 
 Outcome = tuple[int, float | None, Reason]
 

@@ -7,7 +7,7 @@ Only what is sent is thinned: who watches set-points stands before the filter an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,10 +40,20 @@ class ReportFilter:
     """What was last reported, by alias; channels without a rule are always reported."""
 
     def __init__(self, rules: Mapping[int, ReportRule]) -> None:
-        self._rules = {
-            alias: (rule.deadband, round(rule.max_silence_s * NANOSECONDS_PER_SECOND)) for alias, rule in rules.items()
-        }
+        self._rules: dict[int, tuple[float, int]] = {}
         self._last: dict[int, Reading] = {}
+        self.add_rules(rules)
+
+    def add_rules(self, rules: Mapping[int, ReportRule]) -> None:
+        """Rules of further channels; the next value of each is news."""
+        for alias, rule in rules.items():
+            self._rules[alias] = (rule.deadband, round(rule.max_silence_s * NANOSECONDS_PER_SECOND))
+            self._last.pop(alias, None)
+
+    def drop_rules(self, aliases: Iterable[int]) -> None:
+        """These channels are always reported from now on."""
+        for alias in aliases:
+            self._rules.pop(alias, None)
 
     def select_news(self, readings: list[Reading]) -> list[Reading]:
         """Those worth sending, which are taken as sent."""
@@ -77,6 +87,14 @@ class ReportedSink:
         news = self._filter.select_news(readings)
         if news:
             self._sink.put(bus_id, news)
+
+    def add_rules(self, rules: Mapping[int, ReportRule]) -> None:
+        """Rules of the channels of a line that begins."""
+        self._filter.add_rules(rules)
+
+    def drop_rules(self, aliases: Iterable[int]) -> None:
+        """Those of a line that ends."""
+        self._filter.drop_rules(aliases)
 
     def line_changed(self, bus_id: str, is_up: bool) -> None:
         """Is news always."""

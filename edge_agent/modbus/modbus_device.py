@@ -9,29 +9,18 @@ or a module that is plugged in later.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from contracts.quality import Reason
-from edge_agent.lines.calibration import Conversion
-from edge_agent.lines.poll_step import (
-    SILENCES,
-    Answer,
-    ModbusRequest,
-    Outcome,
-    Poll,
-    Request,
-    bounds_of,
-    conversion_of,
-    judge_number,
-)
+from edge_agent.lines.poll_step import SILENCES, Answer, ModbusRequest, Poll, Request
+from edge_agent.modbus.channel_judge import ChannelJudge, Heartbeat, JudgedChannel
+from edge_agent.modbus.modbus_device_plan import HeartbeatPlan, ModbusDevicePlan
 from edge_agent.modbus.refusal_search import Verdict, search_refusal
 from edge_agent.modbus.register_field import BlockDecoder, Field, build_block_decoder
 from edge_agent.modbus.register_limits import LimitMemory, RegisterLimits
-from edge_agent.modbus.register_plan import SERIAL_REQUEST_COST, Read, illegal_fields, plan_reads, read_of
-from edge_agent.modbus.register_profile import ModbusProfile, RegisterChannel, StateRegister
-from edge_agent.settings.configuration import ModbusNodeSettings
+from edge_agent.modbus.register_plan import Read, illegal_fields, plan_reads, read_of
 
 NARROW_AGAIN_S: Final = 60.0
 """A device that refused even the smallest requests is not searched again for so long."""
@@ -51,39 +40,6 @@ _Asking = Generator[Request, Answer, bool]
 
 
 @dataclass(slots=True)
-class _Heartbeat:
-    """When a register last changed."""
-
-    stale_after_s: float
-    register: int | None = None
-    changed_s: float = 0.0
-
-    def beat(self, register: int, now_s: float) -> Reason:
-        """Takes what the register holds now; says whether it still lives."""
-        if register != self.register:
-            self.register = register
-            self.changed_s = now_s
-        return Reason.STALE if now_s - self.changed_s > self.stale_after_s else Reason.OK
-
-
-@dataclass(frozen=True, slots=True)
-class _ChannelPlan:
-    alias: int
-    field_at: int
-    """Which of the device's fields holds the value."""
-    convert: Conversion | None
-    low: float
-    high: float
-    states: tuple[tuple[int, StateRegister], ...]
-    heartbeat: tuple[int, _Heartbeat] | None
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether its number is its value."""
-        return self.convert is None and not self.states and self.heartbeat is None
-
-
-@dataclass(slots=True)
 class _ReadPlan:
     """A request with the decoders of its fields, and whether the device has ever answered it."""
 
@@ -91,6 +47,8 @@ class _ReadPlan:
     request: ModbusRequest
     field_ats: tuple[int, ...]
     """Which of the device's fields the answer holds."""
+    run: slice | None
+    """The same, if they follow one another: most devices' do."""
     decode: BlockDecoder
     is_proven: bool = False
     refusals: int = 0
@@ -113,6 +71,9 @@ class _Cycle:
         plan.is_proven = self.has_numbers = True
         plan.refusals = 0
         numbers = self.numbers
+        if plan.run is not None:
+            numbers[plan.run] = plan.decode(words)
+            return
         for field_at, number in zip(plan.field_ats, plan.decode(words), strict=True):
             numbers[field_at] = number
 
@@ -140,34 +101,21 @@ class _Probe:
 class ModbusDevice:
     """All nodes of one device id that are polled together."""
 
-    def __init__(
-        self,
-        device_id: int,
-        nodes: Sequence[tuple[ModbusNodeSettings, ModbusProfile, Mapping[str, int]]],
-        memory: LimitMemory | None = None,
-        request_cost: int = SERIAL_REQUEST_COST,
-    ) -> None:
+    def __init__(self, plan: ModbusDevicePlan, aliases: Sequence[int], memory: LimitMemory | None = None) -> None:
         """Plans the requests.
 
         Args:
-            device_id: the Modbus device.
-            nodes: settings, profile, and alias by quantity of each node on it.
+            plan: what is to be read, and what it means.
+            aliases: of the plan's channels, in their order.
             memory: what is known of device models, shared with the other devices.
-            request_cost: of this line, in registers (register_plan.py); a profile's own goes before.
         """
-        self.device_id = device_id
+        self.device_id = plan.device_id
         self._field_at: dict[Field, int] = {}
-        self._channels: list[_ChannelPlan] = []
-        for settings, profile, aliases in nodes:
-            self._channels += _plan_node(settings, profile, aliases, self._field_at)
-        self._plain = [
-            (one.alias, one.field_at, one.low if one.is_plain else math.inf, one.high) for one in self._channels
-        ]
-        """Alias, field, least and greatest number that needs no second look (none for a channel that is not plain)."""
-        self._model = "+".join(sorted({settings.profile for settings, _, _ in nodes}))
-        self._declared_longest = min(profile.max_registers for _, profile, _ in nodes)
-        holes = [one.max_hole_registers for _, one, _ in nodes if one.max_hole_registers is not None]
-        self._request_cost = min(holes, default=request_cost)
+        self._channels = _place_channels(plan, aliases, self._field_at)
+        self._judge = ChannelJudge(self._channels)
+        self._model = plan.model
+        self._declared_longest = plan.max_registers
+        self._request_cost = plan.request_cost
         self._memory = LimitMemory() if memory is None else memory
         self._probes: dict[_Place, _Probe] = {}
         self._narrow_from_s = -math.inf
@@ -197,19 +145,7 @@ class ModbusDevice:
             self._has_answered = True
             if self._illegal:
                 yield from self._probe_illegal(cycle, now_s)
-        return self._judge_all(cycle, now_s)
-
-    def _judge_all(self, cycle: _Cycle, now_s: float) -> list[Outcome]:
-        """An outcome for each channel; most channels of most devices are plain numbers within their range."""
-        numbers, ok = cycle.numbers, Reason.OK
-        outcomes: list[Outcome] = []
-        for channel, (alias, field_at, low, high) in zip(self._channels, self._plain, strict=True):
-            number = numbers[field_at]
-            if number is not None and low <= number <= high:
-                outcomes.append((alias, float(number), ok))
-            else:
-                outcomes.append(_judge(channel, numbers, cycle.failures, now_s))
-        return outcomes
+        return self._judge.judge(cycle.numbers, cycle.failures, now_s)
 
     def _ask_all(self, cycle: _Cycle, now_s: float) -> _Asking:
         """The planned requests; searches those that are refused."""
@@ -323,12 +259,19 @@ class ModbusDevice:
         return [self._plan_of(read) for read in plan_reads(fields, self._limits, self._request_cost)]
 
     def _plan_of(self, read: Read) -> _ReadPlan:
+        field_ats = tuple(self._field_at[one] for one in read.fields)
         return _ReadPlan(
             read,
             ModbusRequest(self.device_id, read.function_code, read.address, read.count),
-            tuple(self._field_at[one] for one in read.fields),
+            field_ats,
+            _run_of(field_ats),
             build_block_decoder([(one, one.address - read.address) for one in read.fields], read.count),
         )
+
+
+def _run_of(places: tuple[int, ...]) -> slice | None:
+    first = places[0]
+    return slice(first, first + len(places)) if places == tuple(range(first, first + len(places))) else None
 
 
 def _is_to_search(plan: _ReadPlan, answer: Reason) -> bool:
@@ -339,73 +282,29 @@ def _is_to_search(plan: _ReadPlan, answer: Reason) -> bool:
     return not plan.is_proven or plan.refusals >= REFUSALS_OF_PROVEN
 
 
-def _plan_node(
-    settings: ModbusNodeSettings, profile: ModbusProfile, aliases: Mapping[str, int], field_at: dict[Field, int]
-) -> list[_ChannelPlan]:
-    """The channels of a node; their fields get places in `field_at`."""
-    shift = profile.address_shift(settings.channel_index)
-    offset = settings.address_offset
+def _place_channels(plan: ModbusDevicePlan, aliases: Sequence[int], field_at: dict[Field, int]) -> list[JudgedChannel]:
+    """The channels of a device; their fields get places in `field_at`."""
+    heartbeats: dict[int, Heartbeat] = {}
 
     def place(wanted: Field) -> int:
         return field_at.setdefault(wanted, len(field_at))
 
-    def place_state(state: StateRegister) -> int:
-        return place(state.field(offset if state.is_shared else offset + shift))
+    def place_heartbeat(beat: HeartbeatPlan | None) -> tuple[int, Heartbeat] | None:
+        if beat is None:
+            return None
+        return place(beat.field), heartbeats.setdefault(id(beat), Heartbeat(beat.stale_after_s))
 
-    heartbeat = None
-    if profile.heartbeat is not None:
-        beat = profile.heartbeat.field(offset if profile.heartbeat.is_shared else offset + shift)
-        heartbeat = (place(beat), _Heartbeat(profile.heartbeat.stale_after_s))
-    plans = []
-    for channel in profile.channel:
-        low, high = bounds_of(channel)
-        states = [(place_state(state), state) for state in profile.state if state.is_about(channel.quantity)]
-        plans.append(
-            _ChannelPlan(
-                alias=aliases[channel.quantity],
-                field_at=place(channel.field(offset + shift)),
-                convert=register_conversion(channel, conversion_of(settings.calibration, channel)),
-                low=low,
-                high=high,
-                states=tuple(states),
-                heartbeat=heartbeat,
-            )
+    kinds = {one.kind for one in plan.channels}
+    conversions = {kind: None if kind.conversion is None else kind.conversion.build() for kind in kinds}
+    return [
+        JudgedChannel(
+            alias=alias,
+            heartbeat=place_heartbeat(one.heartbeat),
+            states=tuple((place(state.field), state) for state in one.states),
+            field_at=place(one.field),
+            convert=conversions[one.kind],
+            low=one.kind.low,
+            high=one.kind.high,
         )
-    return plans
-
-
-def register_conversion(channel: RegisterChannel, calibrate: Conversion | None) -> Conversion | None:
-    """From a channel's register to its value: match, codes or divisor, then the calibration. None: as it is."""
-    match, divisor = channel.match, channel.raw_divisor
-    first: Callable[[float], float] | None = None
-    if match is not None:
-        return lambda raw: float(int(raw) & match.mask in match.equals)
-    if channel.code:
-        value_of = {number: code.value for code in channel.code for number in code.equals}
-        first = lambda raw: value_of.get(int(raw), math.nan)  # noqa: E731
-    elif divisor != 1.0:
-        first = lambda raw: raw / divisor  # noqa: E731
-    if first is None or calibrate is None:
-        return first or calibrate
-    return lambda raw: calibrate(first(raw))
-
-
-def _judge(channel: _ChannelPlan, numbers: Sequence[float | None], failures: Sequence[Reason], now_s: float) -> Outcome:
-    number = numbers[channel.field_at]
-    if number is None:
-        return channel.alias, None, failures[channel.field_at]
-    reason = Reason.OK
-    for field_at, state in channel.states:
-        register = numbers[field_at]
-        if register is None:
-            return channel.alias, None, failures[field_at]
-        if reason is Reason.OK:
-            reason = state.reason_of(int(register))
-    if channel.heartbeat is not None:
-        field_at, heartbeat = channel.heartbeat
-        register = numbers[field_at]
-        if register is None:
-            return channel.alias, None, failures[field_at]
-        if heartbeat.beat(int(register), now_s) is not Reason.OK:
-            reason = Reason.STALE
-    return judge_number(channel.alias, number, channel.convert, channel.low, channel.high, reason)
+        for alias, one in zip(aliases, plan.channels, strict=True)
+    ]

@@ -14,12 +14,12 @@ from typing import Any
 from contracts.quality import Reason, reason_of_modbus_exception
 from edge_agent.commands.decoded import Decoded, DecodedFrame, DecodedReading, Decoder, Rejected
 from edge_agent.lines.poll_step import bounds_of, conversion_of, judge_number
-from edge_agent.modbus.modbus_device import register_conversion
 from edge_agent.modbus.modbus_pdu import EXCEPTION_BIT, Question, is_echo_of, parse_numbers, parse_question
 from edge_agent.modbus.modbus_scan import ModbusMessage, ModbusScanner, NoMessage
 from edge_agent.modbus.register_field import Field, build_decoder, decode_text
 from edge_agent.modbus.register_plan import Read, plan_reads
 from edge_agent.modbus.register_profile import ModbusProfile, RegisterChannel
+from edge_agent.settings.plan_modbus import register_conversion
 
 Registers = dict[int, int]
 """What was read, by address."""

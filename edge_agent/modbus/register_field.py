@@ -141,6 +141,8 @@ def build_block_decoder(places: Sequence[tuple[Field, int]], count: int) -> Bloc
         places: each field with the index of its first word.
         count: words of the answer.
     """
+    if _is_words(places, count):
+        return lambda words: words
     layout = _struct_of(places, count)
     if layout is not None:
         pack, unpack = struct.Struct(f">{count}H").pack, layout.unpack
@@ -187,6 +189,15 @@ def _struct_of(places: Sequence[tuple[Field, int]], count: int) -> struct.Struct
         codes.append("2x" * (at - end) + _FORMATS[field.register_type])
         end = at + field.word_count
     return struct.Struct("".join(codes) + "2x" * (count - end))
+
+
+def _is_words(places: Sequence[tuple[Field, int]], count: int) -> bool:
+    """Whether each word of the answer is a field, and nothing else is."""
+    is_plain = all(
+        field.register_type is RegisterType.U16 and field.mask is None and field.word_order not in _BYTE_SWAPPED
+        for field, _ in places
+    )
+    return is_plain and [at for _, at in places] == list(range(count))
 
 
 def _decode_word(words: Words, at: int) -> float:

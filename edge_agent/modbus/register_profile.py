@@ -19,7 +19,8 @@ from contracts.quality import Reason
 from contracts.quantity import QUANTITIES
 from edge_agent.modbus.register_field import BIT_FUNCTION_CODES, MAX_REGISTERS, UNSIGNED_TYPES, RegisterType, WordOrder
 from edge_agent.modbus.register_field import Field as RegisterField
-from edge_agent.settings.profile_head import DeviceProfile, MeasuredChannel, check_reason, reason_named
+from edge_agent.settings.profile_head import DeviceProfile, MeasuredChannel
+from edge_agent.settings.reason_name import check_reason, reason_named
 from edge_agent.settings.state_rule import StateRule
 
 Address = Annotated[int, Field(ge=0, le=0xFFFF)]

@@ -12,9 +12,9 @@ from contracts.quality import Reason
 from contracts.quantity import QUANTITIES
 from edge_agent.lines.calibration import Conversion
 from edge_agent.lines.poll_step import bounds_of, judge_number
-from edge_agent.modbus.modbus_device import register_conversion
 from edge_agent.modbus.register_field import Field, RegisterType, WordOrder, build_decoder
 from edge_agent.modbus.register_profile import RegisterChannel
+from edge_agent.settings.plan_modbus import register_conversion
 
 SMALLEST_MEASURED = 1e-9
 """A float closer to 0 than this, and not 0, is what words in a wrong order make of a measurement."""

@@ -12,10 +12,8 @@ import struct
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
-
-from contracts.configuration import Settings
 from contracts.identifiers import Identifier, format_metric_name
+from contracts.plain_settings import Limits, plain_settings
 from edge_agent.modbus.modbus_write import (
     WRITE_MULTIPLE_COILS,
     WRITE_MULTIPLE_REGISTERS,
@@ -36,25 +34,25 @@ _TYPES_OF: Final = {
 """By function code."""
 
 
-class ActuatorSettings(Settings):
+@plain_settings
+class ActuatorSettings:
     """A coil or register that a command may set."""
 
     name: Identifier
     """Its metric is `<node_id>/<name>`."""
     function_code: Literal[5, 6, 15, 16]
-    address: Annotated[int, Field(ge=0, le=65_535)]
+    address: Annotated[int, Limits(ge=0, le=65_535)]
     """As it goes over the wire, from 0."""
     data_type: DataTypeName
     word_order: Literal["high_first", "low_first"] = "high_first"
     """Of 32-bit types."""
-    scale: FiniteFloat = 1.0
-    offset: FiniteFloat = 0.0
-    minimum: FiniteFloat
-    maximum: FiniteFloat
+    scale: float = 1.0
+    offset: float = 0.0
+    minimum: float
+    maximum: float
     """What may be commanded, in the channel's unit; a coil takes 0 and 1."""
 
-    @model_validator(mode="after")
-    def _check(self) -> ActuatorSettings:
+    def __post_init__(self) -> None:
         allowed = _TYPES_OF[self.function_code]
         if self.data_type not in allowed:
             raise ValueError(f"function code {self.function_code} writes {' or '.join(allowed)}, not {self.data_type}")
@@ -64,7 +62,6 @@ class ActuatorSettings(Settings):
             raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
         for limit in (self.minimum, self.maximum):
             encode_value(self, limit)
-        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,10 @@ class FieldControl:
         self._writers = writers
         self._audit = audit
 
+    def replace(self, actuators: Iterable[Actuator]) -> None:
+        """Other actuators from now on."""
+        self._actuators = {actuator.metric_name: actuator for actuator in actuators}
+
     async def obey(self, bus_id: str, metric_name: str, value: float) -> str:
         """A write that a host commands over DCMD; gives `done`, or why it was not done."""
         why = f"DCMD on {bus_id}"

@@ -8,56 +8,58 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat
-
 from contracts.condition import Direction
-from contracts.configuration import Settings
 from contracts.identifiers import Identifier
+from contracts.plain_settings import BY_KIND, Limits, plain_settings
 
 DELAY_MAX_S = 86_400.0
 
 
-class LocalConditionSettings(Settings):
+@plain_settings
+class LocalConditionSettings:
     """A threshold on a channel of this gateway."""
 
     node_id: Identifier
     quantity: Identifier
     direction: Direction = Direction.ABOVE
-    set_point: FiniteFloat
+    set_point: float
     """Active at or beyond this value, in the quantity's unit."""
-    deadband: FiniteFloat = Field(default=0.0, ge=0.0)
+    deadband: Annotated[float, Limits(ge=0.0)] = 0.0
     """Returns to normal only this far on the other side of the set-point."""
-    on_delay_s: FiniteFloat = Field(default=0.0, ge=0.0, le=DELAY_MAX_S)
-    off_delay_s: FiniteFloat = Field(default=0.0, ge=0.0, le=DELAY_MAX_S)
+    on_delay_s: Annotated[float, Limits(ge=0.0, le=DELAY_MAX_S)] = 0.0
+    off_delay_s: Annotated[float, Limits(ge=0.0, le=DELAY_MAX_S)] = 0.0
 
 
-class WriteAction(Settings):
+@plain_settings
+class WriteAction:
     """Sets a declared actuator."""
 
     kind: Literal["write"]
     node_id: Identifier
     actuator: Identifier
-    value: FiniteFloat
+    value: float
 
 
-class CommandAction(Settings):
+@plain_settings
+class CommandAction:
     """Runs a program: no shell, no input; exit code 0 means done."""
 
     kind: Literal["command"]
-    argv: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1, max_length=64)
+    argv: Annotated[tuple[Annotated[str, Limits(min_length=1)], ...], Limits(min_length=1, max_length=64)]
     """The program (a path, or a name on PATH) and its arguments."""
-    timeout_s: FiniteFloat = Field(default=10.0, gt=0.0, le=600.0)
+    timeout_s: Annotated[float, Limits(gt=0.0, le=600.0)] = 10.0
     """A program that runs longer is killed, and counts as failed."""
 
 
-OutputAction = Annotated[WriteAction | CommandAction, Field(discriminator="kind")]
+OutputAction = Annotated[WriteAction | CommandAction, BY_KIND]
 
 
-class OutputSettings(Settings):
+@plain_settings
+class OutputSettings:
     """A local output."""
 
     output_id: Identifier
-    condition: tuple[LocalConditionSettings, ...] = Field(min_length=1)
+    condition: Annotated[tuple[LocalConditionSettings, ...], Limits(min_length=1)]
     on: OutputAction
     off: OutputAction | None = None
     """Left out: what was switched on stays on until a person resets it."""

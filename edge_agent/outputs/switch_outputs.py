@@ -13,18 +13,17 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from contracts.identifiers import format_metric_name
 from edge_agent.back_off import back_off_s
-from edge_agent.channel_table import ChannelTable, Reading
+from edge_agent.channel_table import Reading
 from edge_agent.lines.listen_bus import ListenSink
 from edge_agent.lines.report_filter import Sink
 from edge_agent.outputs.audit_log import AuditLog
 from edge_agent.outputs.field_control import DONE, FieldControl
-from edge_agent.outputs.local_alarm import LocalAlarms, Switch
 from edge_agent.outputs.output_settings import CommandAction, OutputAction, OutputSettings, WriteAction
 
 RETRY_FIRST_S: Final = 0.5
@@ -33,23 +32,20 @@ RETRY_LONGEST_S: Final = 30.0
 _log = logging.getLogger(__name__)
 
 
+TakeReadings = Callable[[list[Reading]], None]
+"""Steps the local alarms with readings, and switches what they change."""
+
+
 class OutputSink:
     """A sink before the sink: steps the local alarms with every reading, then passes all on."""
 
-    def __init__(
-        self, alarms: LocalAlarms, outputs: Mapping[str, OutputSwitcher], channels: ChannelTable, sink: Sink
-    ) -> None:
-        self._alarms = alarms
-        self._outputs = outputs
-        self._channels = channels
+    def __init__(self, take: TakeReadings, sink: Sink) -> None:
+        self._take = take
         self._sink = sink
 
     def put(self, bus_id: str, readings: list[Reading]) -> None:
         """Takes readings, oldest first."""
-        for switch in self._alarms.take(readings):
-            name = self._channels[switch.alias].metric_name
-            why = f"{name} was {switch.value:g} at {switch.phenomenon_ns} ns"
-            self._outputs[switch.output_id].switch(switch, why)
+        self._take(readings)
         self._sink.put(bus_id, readings)
 
     def line_changed(self, bus_id: str, is_up: bool) -> None:
@@ -60,10 +56,8 @@ class OutputSink:
 class ListenOutputSink(OutputSink):
     """The same before the sink of a bus that listens: history is no matter of local alarms."""
 
-    def __init__(
-        self, alarms: LocalAlarms, outputs: Mapping[str, OutputSwitcher], channels: ChannelTable, sink: ListenSink
-    ) -> None:
-        super().__init__(alarms, outputs, channels, sink)
+    def __init__(self, take: TakeReadings, sink: ListenSink) -> None:
+        super().__init__(take, sink)
         self._listen_sink = sink
 
     def put_history(self, bus_id: str, readings: list[Reading]) -> None:
@@ -96,10 +90,17 @@ class OutputSwitcher:
         self._stands: bool | None = None
         self._recorded: tuple[bool, str] | None = None
 
-    def switch(self, switch: Switch, why: str) -> None:
+    def switch(self, is_on: bool, why: str) -> None:
         """From now on it is to be so."""
-        self._wanted = (switch.is_on, why)
+        self._wanted = (is_on, why)
         self._wake.set()
+
+    def assert_again(self, why: str) -> None:
+        """Does once more what was done last: nobody knows how it stands now. Nothing, if it was never told anything."""
+        if self._wanted is not None:
+            self._wanted = (self._wanted[0], why)
+            self._stands = None
+            self._wake.set()
 
     async def run(self) -> None:
         """Until cancelled."""

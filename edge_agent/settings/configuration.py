@@ -12,106 +12,30 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import Field, FiniteFloat, model_validator
 
 from contracts.configuration import Settings, check_settings, format_path
 from contracts.errors import ConfigurationError, Fault
 from contracts.identifiers import Identifier
+from contracts.plain_settings import Limits, plain_settings
 from edge_agent.lines.calibration import Calibration
 from edge_agent.lines.listen_configuration import Gb26875BusSettings, Hj212BusSettings
 from edge_agent.outputs.actuator import ActuatorSettings
 from edge_agent.outputs.output_faults import find_output_faults
 from edge_agent.outputs.output_settings import OutputSettings
-from edge_agent.settings.profile import ModbusProfile, SerialFrameProfile
-from edge_agent.settings.serial_port import SerialPortSettings
+from edge_agent.settings.line_settings import ModbusRtuLineSettings, ModbusTcpLineSettings, SerialFrameLineSettings
+from edge_agent.settings.profile import AnyProfile, ModbusProfile, SerialFrameProfile, WaveformProfile
+from edge_agent.settings.uplink_settings import AuditSettings, GatewaySettings, MqttSettings, SpoolSettings
+from edge_agent.waveform.plan_waveform import find_waveform_faults
+from edge_agent.waveform.waveform_profile import WaveformNodeSettings
 
-ProfileLibrary = Mapping[str, ModbusProfile | SerialFrameProfile]
-
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[FiniteFloat, Field(gt=0.0, le=3600.0)]
-
-_PROTOCOL_OF_KIND: Final = {"modbus_tcp": "modbus", "modbus_rtu": "modbus", "serial_frame": "serial_frame"}
+ProfileLibrary = Mapping[str, AnyProfile]
 
 
-class GatewaySettings(Settings):
-    """Who this agent is."""
-
-    gateway_id: Identifier
-    """Sparkplug edge node id, and the MQTT client id."""
-    district_id: Identifier
-    """Sparkplug group id."""
-    profile_folder: str | None = None
-    """A folder with device profiles of one's own, beside the shipped ones."""
-
-
-class BrokerSettings(Settings):
-    """Where a broker listens."""
-
-    host: str = Field(min_length=1)
-    port: Port = 8883
-
-
-class TlsSettings(Settings):
-    """TLS to the broker. Its certificate and its name are always checked; the files are read at each connect."""
-
-    ca_file: str = Field(min_length=1)
-    """PEM of the authority that signed the broker's certificate."""
-    certificate_file: str | None = None
-    """PEM of this gateway's own certificate, with the chain up to the authority that the broker trusts."""
-    key_file: str | None = None
-    """Its private key: PEM, not encrypted, 0600."""
-    server_name: str | None = Field(default=None, min_length=1)
-    """The name in the broker's certificate, if it is not the host that is connected to."""
-    minimum_version: Literal["1.2", "1.3"] = "1.2"
-
-    @model_validator(mode="after")
-    def _check_pair(self) -> TlsSettings:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file belong together: give both or neither")
-        return self
-
-
-class MqttSettings(Settings):
-    """The broker."""
-
-    host: str = Field(default="127.0.0.1", min_length=1)
-    port: Port = 1883
-    standby: tuple[BrokerSettings, ...] = Field(default=(), max_length=8)
-    """Further brokers, tried in turn when a connection ends or the primary host is not on this one."""
-    protocol: Literal["auto", "5", "3.1.1"] = "auto"
-    """`auto`: MQTT 5, and 3.1.1 with a broker that knows no 5."""
-    tls: TlsSettings | None = None
-    username: str | None = None
-    password_file: str | None = None
-    """A file (0600) that holds the password and nothing else."""
-    primary_host: Identifier | None = None
-    """Publish only while this Sparkplug host is online; without it, always."""
-    keepalive_s: int = Field(default=5, ge=1, le=3600)
-
-
-class SpoolSettings(Settings):
-    """What is kept until the far end has stored it."""
-
-    path: str = Field(min_length=1)
-    flush_interval_s: FiniteFloat = Field(default=1.0, ge=0.02, le=60.0)
-    flush_readings: int = Field(default=200, ge=1, le=10_000)
-    """So many readings are committed at once, however young they are."""
-    resend_after_s: FiniteFloat = Field(default=10.0, ge=0.1, le=3600.0)
-    """Sent and not acknowledged for so long: sent again; each time twice as patient, up to 10 times this."""
-    backlog_batches_per_s: FiniteFloat = Field(default=50.0, gt=0.0, le=10_000.0)
-    """How fast old batches follow behind the live ones, at most."""
-    uplink_bytes_per_s: int = Field(default=250_000, ge=100, le=10_000_000_000)
-    """What the line to the broker carries (2 Mbit/s by default, a poor mobile uplink)."""
-    backlog_share: FiniteFloat = Field(default=0.5, gt=0.0, le=1.0)
-    """Of that, the part that old batches may take."""
-    memory_readings_max: int = Field(default=50_000, ge=1_000, le=10_000_000)
-    """Readings that may wait in memory while the disk refuses; the oldest beyond are discarded and counted."""
-    disk_max_bytes: int = Field(default=3 << 29, ge=1 << 20, le=1 << 40)
-    """The spool's share of the disk: 72 h at 300 readings/s and 14 bytes a reading are 1.1 GB, and thinning begins at
-    90 % (docs/agent-spool.md)."""
+_MODBUS: Final = ("modbus", "modbus_waveform")
+_PROTOCOLS_OF_KIND: Final = {"modbus_tcp": _MODBUS, "modbus_rtu": _MODBUS, "serial_frame": ("serial_frame",)}
 
 
 class ReportSettings(Settings):
@@ -170,56 +94,31 @@ class ModbusNodeSettings(NodeSettings):
     """Added to all addresses of the profile: where a device's whole register block was moved to when it was set up."""
     measures: str | None = None
     """The quantity that an instrument is fitted for which is sold for several."""
+    waveform: WaveformNodeSettings | None = None
+    """What is made of its samples, if its profile has waveforms."""
     actuator: tuple[ActuatorSettings, ...] = ()
     """What of it may be written, by commands of the host and by local outputs."""
 
 
-class _BusSettings(Settings):
-    bus_id: Identifier
-    """Sparkplug device id."""
-    probe_max_s: FiniteFloat = Field(default=10.0, ge=0.1, le=3600.0)
-    """A device that does not answer is tried ever more rarely, but at least this often."""
+@plain_settings
+class ModbusTcpBusSettings(ModbusTcpLineSettings):
+    """A Modbus TCP endpoint with its nodes."""
+
+    node: Annotated[tuple[ModbusNodeSettings, ...], Limits(min_length=1)]
 
 
-class ModbusTcpBusSettings(_BusSettings):
-    """A Modbus TCP endpoint, possibly a gateway with many device ids behind it."""
+@plain_settings
+class ModbusRtuBusSettings(ModbusRtuLineSettings):
+    """An RS-485 line with its nodes."""
 
-    kind: Literal["modbus_tcp"]
-    host: str = Field(min_length=1)
-    port: Port = 502
-    framing: Literal["tcp", "rtu", "ascii"] = "tcp"
-    """`rtu` and `ascii`: a converter that passes the frames of its serial line through as they are."""
-    timeout_s: Seconds = 0.5
-    node: tuple[ModbusNodeSettings, ...] = Field(min_length=1)
+    node: Annotated[tuple[ModbusNodeSettings, ...], Limits(min_length=1)]
 
 
-class _SerialBusSettings(_BusSettings, SerialPortSettings):
-    pass
+@plain_settings
+class SerialFrameBusSettings(SerialFrameLineSettings):
+    """A serial port with its one sensor."""
 
-
-class ModbusRtuBusSettings(_SerialBusSettings):
-    """An RS-485 line."""
-
-    kind: Literal["modbus_rtu"]
-    framing: Literal["rtu", "ascii"] = "rtu"
-    data_bits: Literal[7, 8] = 8
-    """7 is usual with ASCII frames, impossible with RTU."""
-    timeout_s: Seconds = 0.3
-    node: tuple[ModbusNodeSettings, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _check_data_bits(self) -> ModbusRtuBusSettings:
-        if self.framing == "rtu" and self.data_bits == 7:
-            raise ValueError("data_bits: 7 cannot carry RTU frames: 8 is allowed, or framing = 'ascii'")
-        return self
-
-
-class SerialFrameBusSettings(_SerialBusSettings):
-    """A serial port with one sensor that speaks frames."""
-
-    kind: Literal["serial_frame"]
-    timeout_s: Seconds = 0.5
-    node: tuple[FrameNodeSettings, ...] = Field(min_length=1, max_length=1)
+    node: Annotated[tuple[FrameNodeSettings, ...], Limits(min_length=1, max_length=1)]
 
 
 BusSettings = Annotated[
@@ -231,14 +130,6 @@ AnyBusSettings = Annotated[
     Field(discriminator="kind"),
 ]
 """The same, or a bus that listens: its stations call."""
-
-
-class AuditSettings(Settings):
-    """Who switched what, when and why."""
-
-    path: str = Field(default="audit.jsonl", min_length=1)
-    max_bytes: int = Field(default=1 << 20, ge=1 << 12, le=1 << 30)
-    """A full file becomes `<path>.1`; five of them are kept."""
 
 
 class AgentSettings(Settings):
@@ -311,13 +202,32 @@ def _profile_faults(path: str, node: Mapping[str, Any], kind: object, profiles: 
     if profile is None:
         yield Fault(f"{path}.profile", f"{name!r}: not one of {', '.join(sorted(profiles))}")
         return
-    wanted = _PROTOCOL_OF_KIND.get(str(kind))
-    if wanted is not None and profile.protocol != wanted:
+    wanted = _PROTOCOLS_OF_KIND.get(str(kind))
+    if wanted is not None and profile.protocol not in wanted:
         yield Fault(f"{path}.profile", f"{name!r}: speaks {profile.protocol}, but the bus is a {kind}")
     try:
         profile.address_shift(node.get("channel_index"))
     except ValueError as error:
         yield Fault(f"{path}.channel_index", str(error))
+    if isinstance(profile, WaveformProfile):
+        yield from _waveform_faults(path, node, profile)
+        return
+    if "waveform" in node:
+        yield Fault(f"{path}.waveform", f"{name!r} has no waveforms: leave it out")
+    yield from _scalar_faults(path, node, profile)
+
+
+def _waveform_faults(path: str, node: Mapping[str, Any], profile: WaveformProfile) -> Iterator[Fault]:
+    given = node.get("waveform")
+    settings = given if isinstance(given, dict) else {}
+    faults = find_waveform_faults(
+        profile, node.get("poll_interval_s", 1.0), settings, node.get("calibration"), node.get("measures")
+    )
+    yield from (Fault(f"{path}.{key}", message) for key, message in faults)
+    yield from _report_faults(f"{path}.report", node.get("report", {}), profile)
+
+
+def _scalar_faults(path: str, node: Mapping[str, Any], profile: ModbusProfile | SerialFrameProfile) -> Iterator[Fault]:
     if isinstance(profile, ModbusProfile):
         try:
             profile = profile.fitted(node.get("measures"))
@@ -328,7 +238,8 @@ def _profile_faults(path: str, node: Mapping[str, Any], kind: object, profiles: 
         try:
             profile = profile.limited_to(_texts(node.get("quantities")))
         except ValueError as error:
-            yield Fault(f"{path}.quantities" if "quantities" in node else f"{path}.profile", f"{name!r}: {error}")
+            where = "quantities" if "quantities" in node else "profile"
+            yield Fault(f"{path}.{where}", f"{node.get('profile')!r}: {error}")
             return
     yield from _calibration_faults(f"{path}.calibration", node.get("calibration", {}), profile)
     yield from _report_faults(f"{path}.report", node.get("report", {}), profile)
@@ -354,7 +265,7 @@ def _calibration_faults(path: str, given: object, profile: ModbusProfile | Seria
             yield Fault(f"{path}.{channel.quantity}", f"the profile needs a calibration of kind {wanted!r} here")
 
 
-def _report_faults(path: str, given: object, profile: ModbusProfile | SerialFrameProfile) -> Iterator[Fault]:
+def _report_faults(path: str, given: object, profile: AnyProfile) -> Iterator[Fault]:
     if not isinstance(given, dict):
         return
     ranges = {channel.quantity: channel.range for channel in profile.channel}
@@ -395,7 +306,7 @@ def _without_tags(path: str) -> str:
         path = path.replace(f".on.{tag}", ".on").replace(f".off.{tag}", ".off")
     path = path.replace(".endpoint.tcp", ".endpoint").replace(".endpoint.serial", ".endpoint")
     for tag in (
-        *_PROTOCOL_OF_KIND,
+        *_PROTOCOLS_OF_KIND,
         "hj212",
         "gb26875_3",
         "linear",

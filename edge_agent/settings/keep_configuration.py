@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from contracts.errors import ConfigurationError, Fault
+from edge_agent.agent_plan import AgentPlan
 from edge_agent.settings.configuration_trial import ConfigurationTrial, Verdict, wanted_flows
 from edge_agent.settings.configuration_versions import ConfigurationVersions
 from edge_agent.settings.flow_log import FlowLog
@@ -34,8 +35,7 @@ class ConfigurationKeeper:
         source: str,
         versions: ConfigurationVersions,
         read: Callable[[], str],
-        parse: Callable[[str], Loaded],
-        patience_s: Callable[[Loaded], float],
+        plan: Callable[[str], AgentPlan],
     ) -> None:
         """Reads nothing yet.
 
@@ -43,14 +43,12 @@ class ConfigurationKeeper:
             source: the file's name, for messages.
             versions: what was tried before.
             read: the file's text. Raises ConfigurationError.
-            parse: checks a text. Raises ConfigurationError.
-            patience_s: how long data may stop before a trial has failed.
+            plan: checks and plans a text. Raises ConfigurationError, PlanningError.
         """
         self._source = source
         self._versions = versions
         self._read = read
-        self._parse = parse
-        self._patience_s = patience_s
+        self._plan = plan
         self._trial: ConfigurationTrial | None = None
         self._number = 0
         self._began_s = 0.0
@@ -75,13 +73,13 @@ class ConfigurationKeeper:
         if self._versions.has_failed(text):
             told = "exactly this was tried and taken back, because data stopped: edit it to have it tried again"
             raise ConfigurationError(self._source, [Fault("$", told)])
-        return self._parse(text)
+        return Loaded(self._plan(text), text)
 
     def good(self) -> Loaded | None:
         """The last known good version; None if there is none, or if this program does not take it any more."""
         text = self._versions.good_text()
         try:
-            return None if text is None else self._parse(text)
+            return None if text is None else Loaded(self._plan(text), text)
         except ConfigurationError as error:
             _log.error("good_configuration_refused error=%r", str(error))  # the trace tells nothing
             return None
@@ -93,8 +91,8 @@ class ConfigurationKeeper:
         self._trial = None
         if loaded.text == self._versions.good_text():
             return
-        wanted = wanted_flows(self._versions.state.flowed, (bus.bus_id for bus in loaded.settings.bus))
-        self._trial = ConfigurationTrial(wanted, now_s, self._patience_s(loaded))
+        wanted = wanted_flows(self._versions.state.flowed, loaded.plan.line_digests)
+        self._trial = ConfigurationTrial(wanted, now_s, loaded.plan.fall_back_after_s)
         _log.warning(
             "configuration_on_trial version=%d wanted=%s", self._number, ",".join(sorted(wanted)) or "anything"
         )
@@ -103,13 +101,14 @@ class ConfigurationKeeper:
         """What runs does not work. Gives the last known good one; None if there is no other."""
         good = None if self._versions.state.good == self._number else self.good()
         if good is None:
+            self._trial = None
             return None
         self._versions.fail_trial(self._number)
         _log.error("configuration_failed version=%d why=%r", self._number, why)
         return good
 
     async def watch(self, flows: FlowLog) -> str:
-        """Ends only when the trial has failed, and says why. Otherwise it takes down what flows."""
+        """Ends only when a trial has failed, and says why. Otherwise it takes down what flows."""
         while True:
             await asyncio.sleep(LOOK_S)
             now_s = time.monotonic()

@@ -7,10 +7,10 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from contracts.errors import ConfigurationError, Fault
-from edge_agent.settings.profile import ModbusProfile, SerialFrameProfile, parse_profile
+from edge_agent.settings.profile import AnyProfile, parse_profile
 
 
-def load_profiles(own_folder: Path | None = None) -> dict[str, ModbusProfile | SerialFrameProfile]:
+def load_profiles(own_folder: Path | None = None) -> dict[str, AnyProfile]:
     """All profiles by name (the file's name without `.toml`).
 
     Args:
@@ -29,6 +29,6 @@ def load_profiles(own_folder: Path | None = None) -> dict[str, ModbusProfile | S
     return profiles
 
 
-def _read_folder(folder: Path | Traversable) -> dict[str, ModbusProfile | SerialFrameProfile]:
+def _read_folder(folder: Path | Traversable) -> dict[str, AnyProfile]:
     files = sorted((one for one in folder.iterdir() if one.name.endswith(".toml")), key=lambda one: one.name)
     return {one.name.removesuffix(".toml"): parse_profile(one.read_text(encoding="utf-8"), str(one)) for one in files}

@@ -1,6 +1,7 @@
 """Device profiles: what an instrument measures and where, as data files with their source.
 
-Two protocols: `modbus` (register_profile.py) and `serial_frame` (frame_profile.py).
+Three protocols: `modbus` (register_profile.py), `modbus_waveform` (waveform_profile.py) and `serial_frame`
+(frame_profile.py).
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from edge_agent.modbus.register_profile import (
     StateRegister,
     ValueMatch,
 )
-from edge_agent.settings.profile_head import REASON_NAMES, Bounds, CalibrationKind
+from edge_agent.settings.profile_head import Bounds, CalibrationKind
+from edge_agent.settings.reason_name import REASON_NAMES
 from edge_agent.settings.state_rule import StateRule
+from edge_agent.waveform.waveform_profile import WaveformProfile
 
 __all__ = [
     "REASON_NAMES",
     "Address",
+    "AnyProfile",
     "Bounds",
     "CalibrationKind",
     "FrameChannel",
@@ -42,17 +46,19 @@ __all__ = [
     "StateRegister",
     "StateRule",
     "ValueMatch",
+    "WaveformProfile",
     "parse_profile",
 ]
 
-Profile = Annotated[ModbusProfile | SerialFrameProfile, Field(discriminator="protocol")]
+AnyProfile = ModbusProfile | SerialFrameProfile | WaveformProfile
+Profile = Annotated[AnyProfile, Field(discriminator="protocol")]
 
 
 class _ProfileFile(Settings):
     profile: Profile
 
 
-def parse_profile(text: str, source: str) -> ModbusProfile | SerialFrameProfile:
+def parse_profile(text: str, source: str) -> AnyProfile:
     """Parses a profile file. Raises ConfigurationError with every fault."""
     try:
         document = tomllib.loads(text)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
 from contracts.configuration import Settings
-from contracts.quality import Reason, parse_reason
 from contracts.quantity import QUANTITIES
 from edge_agent.lines.calibration import Calibration
 
 Bounds = tuple[FiniteFloat, FiniteFloat]
 CalibrationKind = Literal["linear", "polynomial", "steinhart_hart", "vibrating_wire", "lookup"]
-
-REASON_NAMES: Final = frozenset(reason.wire_name for reason in Reason)
 
 
 class MeasuredChannel(Settings):
@@ -44,16 +41,3 @@ class DeviceProfile(Settings):
     note: str = ""
     models: tuple[str, ...] = ()
     """Names by which people know the instrument; `decode --device` takes them as well."""
-
-
-def check_reason(name: str) -> None:
-    """Raises ValueError with what is allowed if no reason has this wire name."""
-    if name not in REASON_NAMES:
-        raise ValueError(f"reason {name!r} is not one of {', '.join(sorted(REASON_NAMES))}")
-
-
-def reason_named(name: str) -> Reason:
-    """The reason with a wire name that was checked when the profile was read."""
-    reason = parse_reason(name)
-    assert reason is not None, name
-    return reason

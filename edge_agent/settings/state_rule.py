@@ -5,16 +5,20 @@ Rules are tried in order; the first that matches gives the reason, and `ok` stop
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Annotated, Final
 
-from contracts.configuration import Settings
-from edge_agent.settings.profile_head import check_reason
+from contracts.plain_settings import Limits, plain_settings
+from edge_agent.settings.reason_name import check_reason
+
+DEFAULT_MASK: Final = 0xFFFF
 
 
-class StateRule(Settings):
+@plain_settings
+class StateRule:
     """One row of the table of a state: a register, a field of a frame."""
 
-    mask: int = Field(default=0xFFFF, ge=1, le=0xFFFFFFFF)
+    mask: Annotated[int, Limits(ge=1, le=0xFFFFFFFF)] | None = None
+    """Without it, the lower 16 bits."""
     equals: tuple[int, ...] = ()
     """Matches if the masked number is one of these."""
     minimum: int | None = None
@@ -25,16 +29,14 @@ class StateRule(Settings):
     text: str = ""
     """What it means, for people: the device manual's words."""
 
-    @model_validator(mode="after")
-    def _check(self) -> StateRule:
+    def __post_init__(self) -> None:
         if bool(self.equals) + (self.minimum is not None) + self.any_bit != 1:
             raise ValueError("a rule has exactly one of equals, minimum and any_bit")
         check_reason(self.reason)
-        return self
 
     def is_matched_by(self, number: int) -> bool:
         """Whether the rule applies to this number."""
-        masked = number & self.mask
+        masked = number & (DEFAULT_MASK if self.mask is None else self.mask)
         if self.any_bit:
             return masked != 0
         return masked >= self.minimum if self.minimum is not None else masked in self.equals

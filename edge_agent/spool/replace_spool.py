@@ -2,6 +2,7 @@
 
     spool.sqlite                            the spool
     spool.sqlite.epoch                      the last epoch, beside the file and not in it: it outlives the file
+    spool.sqlite.bdseq                      and so does the bdSeq of the last connection (Sparkplug 3.0, 6.4.29)
     spool.sqlite.corrupt-20261123T101500Z   set aside, with its -wal and -shm; `old-…` if an older agent wrote it
     spool.sqlite.corrupt-…-salvaged         … and all that could be read of it has been taken over
 
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import SpoolBrokenError, SpoolOutdatedError, SpoolWriteError
-from edge_agent.spool.store_readings import BatchKey, Spool, StoredBatch, StoredReading, name_readings
+from edge_agent.spool.store_readings import BD_SEQ_MODULUS, BatchKey, Spool, StoredBatch, StoredReading, name_batch
 
 SET_ASIDE_MAX: Final = 3
 """Set-aside files that are kept; those that are salvaged go first."""
@@ -125,19 +126,37 @@ def choose_epoch(known: int, now_s: float) -> int:
 
 def read_epoch_note(path: Path) -> int:
     """The last epoch by the note beside the spool; 0 if there is none, or it is not readable."""
-    try:
-        text = Path(f"{path}.epoch").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return 0
-    return int(text) if text.isdigit() and len(text) < 20 and int(text) < _EPOCH_MAX else 0
+    return _read_note(path, "epoch", _EPOCH_MAX) or 0
 
 
 def write_epoch_note(path: Path, epoch: int) -> None:
     """Notes an epoch beside the spool; durable when it returns. Raises SpoolWriteError."""
-    note, fresh = Path(f"{path}.epoch"), Path(f"{path}.epoch.new")
+    _write_note(path, "epoch", epoch)
+
+
+def read_bd_seq_note(path: Path) -> int | None:
+    """The bdSeq of the last connection by the note beside the spool; None if there is none, or it is not readable."""
+    return _read_note(path, "bdseq", BD_SEQ_MODULUS)
+
+
+def write_bd_seq_note(path: Path, bd_seq: int) -> None:
+    """Notes a bdSeq beside the spool; durable when it returns. Raises SpoolWriteError."""
+    _write_note(path, "bdseq", bd_seq)
+
+
+def _read_note(path: Path, name: str, end: int) -> int | None:
+    try:
+        text = Path(f"{path}.{name}").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(text) if text.isdigit() and len(text) < 20 and int(text) < end else None
+
+
+def _write_note(path: Path, name: str, number: int) -> None:
+    note, fresh = Path(f"{path}.{name}"), Path(f"{path}.{name}.new")
     try:
         with fresh.open("w", encoding="ascii") as file:
-            file.write(f"{epoch}\n")
+            file.write(f"{number}\n")
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(note)
@@ -220,11 +239,10 @@ class Salvage:
     def _name(self, row: tuple[int, int, str, int, int, bytes], channels: list[tuple[str, str]]) -> StoredBatch | None:
         epoch, batch, bus_id, is_urgent, thinned_count, body = row
         try:
-            readings = name_readings(epoch, batch, body, channels)
+            return name_batch(epoch, batch, bus_id, body, channels, thinned_count, is_urgent=bool(is_urgent))
         except (ValueError, LookupError, TypeError):
             self.damaged_total += 1
             return None
-        return StoredBatch(epoch, batch, bus_id, readings, thinned_count, bool(is_urgent))
 
     def _read_version_1(self, connection: sqlite3.Connection) -> Iterator[list[StoredBatch]]:
         """The layout of agents up to 0.1: a row for each reading."""

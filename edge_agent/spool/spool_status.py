@@ -114,7 +114,8 @@ def _describe(path: Path, status: SpoolStatus, disk_max_bytes: int) -> list[str]
         lines.append(f"room for about {hours:.0f} h more at {rate:.0f} readings/s, then the oldest are thinned")
     tally = status.tally
     lines.append(
-        f"given up so far: {tally.thinned_readings_total} readings thinned, {tally.dropped_readings_total} dropped; "
+        f"given up so far: {tally.thinned_readings_total} readings thinned, {tally.dropped_readings_total} dropped, "
+        f"{tally.dropped_samples_total} samples of waveforms; "
         f"{status.lost_batch_count} batches lost, {tally.damaged_batches_total} of them damaged"
     )
     return lines

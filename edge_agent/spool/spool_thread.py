@@ -26,9 +26,11 @@ from edge_agent.spool.replace_spool import (
     find_set_aside,
     mark_salvaged,
     open_or_replace,
+    read_bd_seq_note,
     read_epoch_note,
     set_aside,
     to_salvage,
+    write_bd_seq_note,
     write_epoch_note,
 )
 from edge_agent.spool.set_points import ChannelSetPoints
@@ -71,7 +73,8 @@ class SpoolThread:
         self._is_distrusted = False
         self._replaced_s = float("-inf")
         self._retry_s = float("-inf")
-        self._bd_seq = -1
+        self._bd_seq: int | None = None
+        """Of the last connection; None: not looked up yet."""
         self._salvages: list[Salvage] = []
         self._unsalvaged: list[StoredBatch] = []
         self._room = RoomMaker(disk_max_bytes, self._free_bytes, set_points or {})
@@ -90,6 +93,10 @@ class SpoolThread:
     def is_salvaging(self) -> bool:
         """Whether batches may yet turn up that are not in the spool now."""
         return bool(self._salvages) or self._spool is None
+
+    def watch(self, set_points: ChannelSetPoints) -> None:
+        """Other set-points from now on: what is beyond them is not thinned."""
+        self._room.watch(set_points)
 
     async def commit(self, batches: list[SealedBatch]) -> None:
         """Stores batches durably. Raises SpoolWriteError."""
@@ -212,12 +219,25 @@ class SpoolThread:
                 _log.error("spool_epoch_unwritten epoch=%d error=%r", epoch, str(error))
 
     def _begin_connection(self) -> int:
+        """Goes on from the note beside the spool, whatever has become of the file."""
+        if self._bd_seq is None:
+            self._bd_seq = self._last_bd_seq()
+        self._bd_seq = (self._bd_seq + 1) % BD_SEQ_MODULUS
         try:
-            self._bd_seq = self._use(lambda spool: spool.begin_connection())
+            write_bd_seq_note(self._path, self._bd_seq)
         except SpoolWriteError as error:
-            self._bd_seq = (self._bd_seq + 1) % BD_SEQ_MODULUS
-            _log.error("spool_write_failed error=%r bd_seq=%d", str(error), self._bd_seq)
+            _log.error("bd_seq_unwritten bd_seq=%d error=%r", self._bd_seq, str(error))
         return self._bd_seq
+
+    def _last_bd_seq(self) -> int:
+        """-1: there was no connection yet. Agents up to 0.1 kept it in the file."""
+        noted = read_bd_seq_note(self._path)
+        if noted is not None:
+            return noted
+        try:
+            return self._use(lambda spool: spool.last_bd_seq())
+        except SpoolWriteError:
+            return -1
 
     def _care(self) -> bool:
         try:
@@ -231,7 +251,9 @@ class SpoolThread:
         if tally != self.tally:
             self.tally = tally
             _log.warning(
-                "spool_gave_up thinned_readings_total=%d dropped_readings_total=%d damaged_batches_total=%d", *tally
+                "spool_gave_up thinned_readings_total=%d dropped_readings_total=%d damaged_batches_total=%d"
+                " dropped_samples_total=%d",
+                *tally,
             )
         return has_more
 

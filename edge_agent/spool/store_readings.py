@@ -6,9 +6,9 @@ dropped, oldest first, when there is no room (`thin_spool`), and both are counte
 block: they are called from one thread of their own (`spool_thread`).
 
     channel(channel_id, bus_id, node_id, quantity)
-    batch(epoch, batch, bus_id, reading_count, …, body)    body: `batch_columns`
+    batch(epoch, batch, bus_id, reading_count, …, body)    body: `batch_columns`, or `waveform.waveform_block`
     lost(epoch, first, last)                               batches that were dropped or found damaged
-    meta(name, number)                                     epoch, bd_seq, and what was thinned and dropped
+    meta(name, number)                                     epoch, and what was thinned and dropped
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ from edge_agent.channel_table import ChannelTable
 from edge_agent.errors import SpoolBrokenError, SpoolFullError, SpoolOutdatedError, SpoolUnusableError, SpoolWriteError
 from edge_agent.spool.batch_columns import BatchColumns, decode_columns, encode_columns
 from edge_agent.spool.reading_buffer import SealedBatch
+from edge_agent.waveform.waveform_block import (
+    WaveformBlock,
+    decode_blocks,
+    encode_blocks,
+    is_waveform_body,
+    sample_count,
+)
 
 APPLICATION_ID: Final = 0x43535053
 """ASCII `CSPS`, in the SQLite header: this file is a spool of ours."""
@@ -37,6 +44,8 @@ PAGE_BYTES: Final = 8_192
 WAL_MAX_BYTES: Final = 4 << 20
 NEVER_AGAIN_S: Final = -1
 """Window of a batch of which nothing is left to thin."""
+WAVEFORMS_S: Final = -2
+"""Window of a batch of waveforms: not thinned but dropped, before any reading is thinned."""
 _INTEGER_MAX: Final = 2**63 - 1
 """What SQLite can compare; a host may well send 2^64 - 1."""
 _CACHE_KIB: Final = 2_048
@@ -71,14 +80,16 @@ CREATE INDEX batch_window ON batch (thinned_window_s, epoch, batch);
 CREATE TABLE lost (epoch INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL);
 """
 _INSERT: Final = (
-    "INSERT INTO batch (epoch, batch, bus_id, is_urgent, reading_count, thinned_count, first_ns, last_ns, body)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (epoch, batch) DO NOTHING"
+    "INSERT INTO batch (epoch, batch, bus_id, is_urgent, reading_count, thinned_count, first_ns, last_ns, body,"
+    " thinned_window_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (epoch, batch) DO NOTHING"
 )
 """A conflict is the same batch once more: a commit of which only the answer was lost, or a batch salvaged twice."""
 _BATCH_COLUMNS: Final = "epoch, batch, bus_id, is_urgent, reading_count, thinned_count, body"
 
 StoredReading = tuple[str, str, int, float | None, int]
 """(node_id, quantity, phenomenon_ns, value, reason code)."""
+StoredBlock = tuple[str, str, WaveformBlock]
+"""(node_id, quantity, the block, whose alias means nothing)."""
 BatchKey = tuple[int, int]
 """(epoch, batch)."""
 _Row = tuple[int, int, str, int, int, int, bytes]
@@ -96,6 +107,8 @@ class StoredBatch:
     thinned_count: int = 0
     """Readings that were taken out because there was no room."""
     is_urgent: bool = False
+    waveforms: Sequence[StoredBlock] = ()
+    """Then it has no readings."""
 
     @property
     def key(self) -> BatchKey:
@@ -117,6 +130,8 @@ class Tally(NamedTuple):
     thinned_readings_total: int
     dropped_readings_total: int
     damaged_batches_total: int
+    dropped_samples_total: int = 0
+    """Of waveforms."""
 
 
 class Spool:
@@ -162,15 +177,9 @@ class Spool:
         """Remembers the epoch of this start; durable when it returns."""
         self._attempt(lambda: self._within_transaction(lambda: self._set_number("epoch", epoch)))
 
-    def begin_connection(self) -> int:
-        """The bdSeq of the next MQTT connection, 0 to 255; durable when it returns."""
-
-        def count_up() -> int:
-            bd_seq = (self._number("bd_seq", -1) + 1) % BD_SEQ_MODULUS
-            self._set_number("bd_seq", bd_seq)
-            return bd_seq
-
-        return self._attempt(lambda: self._within_transaction(count_up))
+    def last_bd_seq(self) -> int:
+        """The bdSeq that an agent up to 0.1 kept in this file; -1 if there is none. Now it stands beside the file."""
+        return self._attempt(lambda: self._number("bd_seq", -1))
 
     # Batches ------------------------------------------------------------------------------------------------------
 
@@ -259,6 +268,10 @@ class Spool:
     def replace(self, thinned: Iterable[StoredColumns], window_s: int) -> int:
         """Writes what thinning to a window has left of batches, and counts what went; gives how many readings went."""
         return self._attempt(lambda: self._within_transaction(lambda: self._replace(thinned, window_s)))
+
+    def drop_oldest_waveforms(self, until: BatchKey, count: int) -> int:
+        """Drops the oldest batches of waveforms before one, and remembers them as lost; gives how many there were."""
+        return self._attempt(lambda: self._within_transaction(lambda: self._drop_waveforms(until, count)))
 
     def drop_oldest(self, count: int) -> int:
         """Drops the oldest batches, and remembers them as lost; gives how many readings went."""
@@ -358,11 +371,17 @@ class Spool:
         self._connection.execute("COMMIT")
 
     def _encode(self, sealed: SealedBatch) -> tuple[int | str | bytes, ...]:
+        if sealed.waveforms:
+            return self._encode_waveforms(sealed)
         epoch, batch, bus_id, readings = sealed.epoch, sealed.batch, sealed.bus_id, sealed.readings
         aliases, times_ns, values, reasons = zip(*readings, strict=True)
         channel_ids = list(map(self._id_of_alias.__getitem__, aliases))
         body = encode_columns(epoch, batch, BatchColumns(channel_ids, times_ns, values, reasons))
-        return epoch, batch, bus_id, sealed.is_urgent, len(readings), 0, min(times_ns), max(times_ns), body
+        return epoch, batch, bus_id, sealed.is_urgent, len(readings), 0, min(times_ns), max(times_ns), body, 0
+
+    def _encode_waveforms(self, sealed: SealedBatch) -> tuple[int | str | bytes, ...]:
+        blocks = [block._replace(alias=self._id_of_alias[block.alias]) for block in sealed.waveforms]
+        return _waveform_row(sealed.epoch, sealed.batch, sealed.bus_id, blocks)
 
     def _learn_aliases(self, channels: ChannelTable) -> None:
         """Gives a channel_id to each alias that has none yet. Channels are never forgotten: they are few."""
@@ -394,11 +413,18 @@ class Spool:
         self._channel_id_of[key] = channel_id
 
     def _restore(self, batches: Iterable[StoredBatch]) -> None:
-        rows = []
+        rows: list[tuple[int | str | bytes, ...]] = []
         self._connection.execute("BEGIN IMMEDIATE")
         for one in batches:
-            keys = [(one.bus_id, node_id, quantity) for node_id, quantity, *_ in one.readings]
+            keys = [(one.bus_id, *named[:2]) for named in (one.waveforms or one.readings)]
             self._insert_channels(keys)
+            if one.waveforms:
+                blocks = [
+                    block._replace(alias=self._channel_id_of[key])
+                    for key, (_, _, block) in zip(keys, one.waveforms, strict=True)
+                ]
+                rows.append(_waveform_row(one.epoch, one.batch, one.bus_id, blocks))
+                continue
             times_ns = [time_ns for _, _, time_ns, _, _ in one.readings] or [0]
             columns = BatchColumns(
                 [self._channel_id_of[key] for key in keys],
@@ -408,7 +434,7 @@ class Spool:
             )
             body = encode_columns(one.epoch, one.batch, columns)
             counts = len(one.readings), one.thinned_count, min(times_ns), max(times_ns)
-            rows.append((one.epoch, one.batch, one.bus_id, one.is_urgent, *counts, body))
+            rows.append((one.epoch, one.batch, one.bus_id, one.is_urgent, *counts, body, 0))
         self._connection.executemany(_INSERT, rows)
         self._connection.execute("COMMIT")
 
@@ -441,9 +467,7 @@ class Spool:
 
     def _decode(self, row: _Row) -> StoredBatch:
         epoch, batch, bus_id, is_urgent, _, thinned_count, body = row
-        return StoredBatch(
-            epoch, batch, bus_id, name_readings(epoch, batch, body, self._channels), thinned_count, bool(is_urgent)
-        )
+        return name_batch(epoch, batch, bus_id, body, self._channels, thinned_count, is_urgent=bool(is_urgent))
 
     def _read_some_columns(
         self, sql: str, parameters: tuple[int, ...], readings_max: int
@@ -482,6 +506,15 @@ class Spool:
         self._add_to("thinned_readings_total", gone)
         return gone
 
+    def _drop_waveforms(self, until: BatchKey, count: int) -> int:
+        rows = self._connection.execute(
+            "SELECT epoch, batch, reading_count FROM batch INDEXED BY batch_window WHERE thinned_window_s=?"
+            " AND (epoch, batch) < (?, ?) ORDER BY epoch, batch LIMIT ?",
+            (WAVEFORMS_S, *until, count),
+        ).fetchall()
+        self._drop(rows, None)
+        return len(rows)
+
     def _drop_oldest(self, count: int) -> int:
         rows = self._connection.execute(
             "SELECT epoch, batch, reading_count FROM batch ORDER BY epoch, batch LIMIT ?", (count,)
@@ -491,13 +524,18 @@ class Spool:
     def _drop(self, batches: Sequence[tuple[int, int, int]], counter: str | None) -> int:
         """Deletes batches (epoch, batch, reading_count) that nobody has acknowledged, and says so for ever."""
         lost: dict[int, RangeSet] = {}
+        samples = 0
         for epoch, batch, _ in batches:
-            self._connection.execute("DELETE FROM batch WHERE epoch=? AND batch=?", (epoch, batch))
+            gone = self._connection.execute(
+                "DELETE FROM batch WHERE epoch=? AND batch=? RETURNING substr(body, 1, 8)", (epoch, batch)
+            ).fetchall()
+            samples += sum(sample_count(head) for (head,) in gone)
             lost.setdefault(epoch, RangeSet()).add(batch)
         for epoch, ranges in lost.items():
             self._remember_lost(epoch, ranges)
         readings = sum(reading_count for *_, reading_count in batches)
         self._add_to("dropped_readings_total", readings)
+        self._add_to("dropped_samples_total", samples)
         if counter is not None:
             self._add_to(counter, len(batches))
         return readings
@@ -528,6 +566,38 @@ def name_readings(epoch: int, batch: int, body: bytes, channels: Sequence[tuple[
         (*channels[channel_id], time_ns, value, reason)
         for channel_id, time_ns, value, reason in zip(*columns, strict=True)
     ]
+
+
+def name_batch(
+    epoch: int,
+    batch: int,
+    bus_id: str,
+    body: bytes,
+    channels: Sequence[tuple[str, str]],
+    thinned_count: int = 0,
+    *,
+    is_urgent: bool = False,
+) -> StoredBatch:
+    """A stored batch with the names of its channels.
+
+    Raises:
+        ValueError: the octets are not what was stored.
+        LookupError: a channel is not known.
+    """
+    if is_waveform_body(body):
+        blocks = [(*channels[block.alias], block) for block in decode_blocks(epoch, batch, body)]
+        return StoredBatch(epoch, batch, bus_id, [], thinned_count, is_urgent, blocks)
+    readings = name_readings(epoch, batch, body, channels)
+    return StoredBatch(epoch, batch, bus_id, readings, thinned_count, is_urgent)
+
+
+def _waveform_row(
+    epoch: int, batch: int, bus_id: str, blocks: Sequence[WaveformBlock]
+) -> tuple[int | str | bytes, ...]:
+    """A row of table `batch`; its blocks' aliases are channel_ids."""
+    times_ns = [block.first_ns for block in blocks]
+    body = encode_blocks(epoch, batch, blocks)
+    return epoch, batch, bus_id, False, 0, 0, min(times_ns), max(times_ns), body, WAVEFORMS_S
 
 
 def as_spool_error(path: Path, error: sqlite3.Error) -> SpoolWriteError | SpoolBrokenError:

@@ -2,9 +2,10 @@
 
 The limit is the spool's share of the disk, or what the disk has left if that is less. From `BEGIN_RATIO` of it on:
 
-1. the oldest three quarters of the batches are thinned to windows of a minute, the oldest first;
-2. then to windows of ten minutes, then of an hour (`thin_readings` says what stays);
-3. then the oldest batches are dropped, and are remembered as lost,
+1. waveforms are dropped, the oldest first, of the oldest three quarters of the batches: their features stay;
+2. the readings of these are thinned to windows of a minute, the oldest first;
+3. then to windows of ten minutes, then of an hour (`thin_readings` says what stays);
+4. then the oldest batches are dropped, and are remembered as lost,
 
 until `END_RATIO` is reached. Whatever goes is counted in the transaction that takes it away. A step is short: commits
 run between steps.
@@ -51,6 +52,10 @@ class RoomMaker:
         self._level = 0
         self._after = _BEFORE_ALL
 
+    def watch(self, set_points: ChannelSetPoints) -> None:
+        """Other set-points from now on."""
+        self._set_points = set_points
+
     def step(self, spool: Spool) -> bool:
         """Does a little, if there is need; says whether there is more to do."""
         used_bytes = spool.used_bytes()
@@ -64,6 +69,8 @@ class RoomMaker:
             self._until, self._level, self._after = spool.key_at(count * 3 // 4), 0, _BEFORE_ALL
             if self._until is None:
                 return False
+        if spool.drop_oldest_waveforms(self._until, min(_DROP_MAX, max(1, spool.batch_count() // _DROP_PART))):
+            return True
         if self._level < len(WINDOWS_S):
             self._thin_some(spool, self._until)
         else:

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from edge_agent.errors import CredentialError
-from edge_agent.settings.configuration import BrokerSettings, MqttSettings
+from edge_agent.settings.uplink_settings import BrokerSettings, MqttSettings
 from edge_agent.uplink.broker_choice import EndKind, after_end, first_choice
 from edge_agent.uplink.mqtt_connection import ConnectionEnded, MqttConnection, Report, Will
 from edge_agent.uplink.tls_context import TlsFiles, build_tls_context, explain_tls_failure

@@ -19,8 +19,8 @@ from contracts.sparkplug.topic import MessageType, StateTopic
 from edge_agent.back_off import back_off_s
 from edge_agent.channel_table import ChannelTable
 from edge_agent.errors import CredentialError, SpoolWriteError
-from edge_agent.settings.configuration import MqttSettings
 from edge_agent.settings.flow_log import FlowLog
+from edge_agent.settings.uplink_settings import MqttSettings
 from edge_agent.spool.reading_buffer import ReadingBuffer, SealedBatch
 from edge_agent.spool.spool_thread import SpoolThread
 from edge_agent.spool.store_readings import StoredBatch
@@ -59,6 +59,7 @@ from edge_agent.uplink.sparkplug_session import (
     Happening,
     HostState,
     LineChanged,
+    LineWithdrawn,
     Phase,
     Publish,
     RebirthAsked,
@@ -99,7 +100,9 @@ class _StopAsked:
     pass
 
 
-_QueueItem = BatchesSealed | _StopAsked | CommandAnswered | ActuatorSet | tuple[MqttConnection, ConnectionReport]
+Told = CommandAnswered | ActuatorSet | LineWithdrawn | ChannelsFound
+"""What the host is to learn beside readings."""
+_QueueItem = BatchesSealed | _StopAsked | Told | asyncio.Event | tuple[MqttConnection, ConnectionReport]
 
 
 class Uplink:
@@ -150,9 +153,15 @@ class Uplink:
         """Takes batches that are committed (or that the disk refused)."""
         self._queue.put_nowait(sealed)
 
-    def tell(self, what: CommandAnswered | ActuatorSet) -> None:
-        """What became of a host's command, for the host."""
+    def tell(self, what: Told) -> None:
+        """What became of a host's command, or of the lines; after the batches that were handed on before."""
         self._queue.put_nowait(what)
+
+    async def catch_up(self) -> None:
+        """Waits until all that was put or told before is done with."""
+        done = asyncio.Event()
+        self._queue.put_nowait(done)
+        await done.wait()
 
     def stop(self) -> None:
         """Sends the death and ends `run`."""
@@ -179,8 +188,10 @@ class Uplink:
         match item:
             case BatchesSealed():
                 self._send_live(item)
-            case CommandAnswered() | ActuatorSet():
+            case CommandAnswered() | ActuatorSet() | LineWithdrawn() | ChannelsFound():
                 self._happen(item)
+            case asyncio.Event():
+                item.set()
             case _StopAsked():
                 self._is_stopping = True
                 self._connect_at_s = time.monotonic() + STOP_PATIENCE_S
@@ -290,7 +301,7 @@ class Uplink:
         for batch in sealed.batches:
             self._highest_batch = max(self._highest_batch, batch.batch)
             self.flows.note_batch(batch.bus_id, batch.readings, time.monotonic())
-            if self._state.phase is Phase.BORN:
+            if self._state.phase is Phase.BORN and not batch.waveforms:
                 self._send(batch, is_historical=batch.is_historical)
             else:
                 self._schedule.unsent(batch.key)
@@ -386,6 +397,8 @@ class Uplink:
         """A batch from disk with this session's aliases; channels of a former configuration get one now."""
         if stored is None:
             return None
+        if stored.waveforms:
+            return self._seal_waveforms(stored)
         bus_id, channels = stored.bus_id, self._node.channels
         has_strangers = not all(channels.has(bus_id, node_id, name) for node_id, name, *_ in stored.readings)
         readings = tuple(
@@ -395,6 +408,18 @@ class Uplink:
         if has_strangers:
             self._happen(ChannelsFound(bus_id))
         return SealedBatch(stored.epoch, stored.batch, bus_id, readings, stored.thinned_count, stored.is_urgent)
+
+    def _seal_waveforms(self, stored: StoredBatch) -> SealedBatch:
+        """The same for a batch of waveforms."""
+        bus_id, channels = stored.bus_id, self._node.channels
+        has_strangers = not all(channels.has(bus_id, node_id, name) for node_id, name, _ in stored.waveforms)
+        blocks = tuple(
+            block._replace(alias=channels.add(bus_id, node_id, quantity))
+            for node_id, quantity, block in stored.waveforms
+        )
+        if has_strangers:
+            self._happen(ChannelsFound(bus_id))
+        return SealedBatch(stored.epoch, stored.batch, bus_id, (), stored.thinned_count, waveforms=blocks)
 
     def _happen(self, happening: Happening) -> int:
         """Steps the session, and does what it says; gives how many bytes of payload went out."""

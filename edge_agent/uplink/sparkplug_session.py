@@ -18,7 +18,7 @@ when none has been sent for `DEAD_BUS_LINGER_MS`: Sparkplug allows no DDATA of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final
@@ -32,13 +32,11 @@ from contracts.sparkplug.payload import Metric, Payload, Property, encode_payloa
 from contracts.sparkplug.topic import MessageType, Topic
 from edge_agent.channel_table import Channel, ChannelTable, Reading
 from edge_agent.spool.reading_buffer import SealedBatch
+from edge_agent.uplink.birth_codec import encode_birth
 from edge_agent.uplink.ddata_codec import encode_ddata
 from edge_agent.uplink.host_command import ANSWER_METRIC, REBIRTH_METRIC, REREAD_METRIC
 
 BD_SEQ_METRIC: Final = "bdSeq"
-DISCARDED_METRIC: Final = "Uplink/DiscardedReadings"
-FAILED_COMMITS_METRIC: Final = "Uplink/FailedCommits"
-SET_ASIDE_METRIC: Final = "Uplink/SpoolsSetAside"
 DEAD_BUS_LINGER_MS: Final = 5_000
 HOST_PATIENCE_MS: Final = 15_000
 """So long a broker may say nothing of the primary host before the next broker is tried, if there is one."""
@@ -65,6 +63,8 @@ class Counters:
     """Taken out of the spool for want of room; what stayed of their channels shows where they were."""
     spools_set_aside_total: int = 0
     """Spool files that could not be trusted, since the agent was started."""
+    discarded_samples_total: int = 0
+    """Of waveforms, from memory and from the spool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +145,13 @@ class LineChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class LineWithdrawn:
+    """A line has left the configuration, or is about to begin anew with other channels."""
+
+    bus_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class BatchReady:
     """A committed batch, to be sent for the first time or again."""
 
@@ -206,6 +213,7 @@ Happening = (
     | HostState
     | RebirthAsked
     | LineChanged
+    | LineWithdrawn
     | BatchReady
     | BatchesLost
     | CountersChanged
@@ -247,7 +255,7 @@ def step(node: EdgeNode, state: SessionState, happening: Happening, now_ms: int)
             return replace(state, phase=Phase.OFFLINE, born_buses=frozenset()), ()
         case HostState():
             return _host_state(node, state, happening, now_ms)
-        case RebirthAsked() | ChannelsFound() | LineChanged() | Ticked():
+        case RebirthAsked() | ChannelsFound() | LineChanged() | LineWithdrawn() | Ticked():
             return _births_and_deaths(node, state, happening, now_ms)
         case BatchReady(batch=batch, is_historical=is_historical):
             return _batch_ready(node, state, batch, is_historical, now_ms)
@@ -304,7 +312,10 @@ def _host_state(node: EdgeNode, state: SessionState, host: HostState, now_ms: in
 
 
 def _births_and_deaths(
-    node: EdgeNode, state: SessionState, happening: RebirthAsked | ChannelsFound | LineChanged | Ticked, now_ms: int
+    node: EdgeNode,
+    state: SessionState,
+    happening: RebirthAsked | ChannelsFound | LineChanged | LineWithdrawn | Ticked,
+    now_ms: int,
 ) -> Step:
     is_born = state.phase is Phase.BORN
     match happening:
@@ -316,7 +327,7 @@ def _births_and_deaths(
             revived = replace(state, dead_lines=state.dead_lines - {bus_id})
             needs_birth = is_born and bus_id not in state.born_buses
             return _give_bus_birth(node, revived, bus_id, now_ms) if needs_birth else (revived, ())
-        case LineChanged(bus_id=bus_id):
+        case LineChanged(bus_id=bus_id) | LineWithdrawn(bus_id=bus_id):
             lost = replace(state, dead_lines=state.dead_lines | {bus_id})
             return _bury_buses(node, lost, frozenset({bus_id}) & state.born_buses, now_ms)
         case Ticked() if state.phase is Phase.AWAITING_HOST:
@@ -347,6 +358,7 @@ def _batch_ready(node: EdgeNode, state: SessionState, batch: SealedBatch, is_his
         batch=batch.batch,
         is_historical=is_historical,
         thinned_count=batch.thinned_count,
+        waveforms=batch.waveforms,
     )
     publish = Publish(bus_topic(node, MessageType.DDATA, batch.bus_id), octets)
     return replace(state, seq=(state.seq + 1) % SEQ_MODULUS), (*effects, publish)
@@ -373,19 +385,20 @@ def _give_births(node: EdgeNode, state: SessionState, now_ms: int) -> Step:
 
 
 def _give_bus_birth(node: EdgeNode, state: SessionState, bus_id: str, now_ms: int) -> Step:
-    metrics = [
-        _channel_metric(channel, node.channels.last(channel.alias), now_ms) for channel in node.channels.of_bus(bus_id)
-    ]
-    metrics += [
-        Metric(name=name, timestamp_ms=now_ms, datatype=DataType.DOUBLE, value=state.actuator_values.get(name))
-        for name in node.actuators.get(bus_id, ())
-    ]
-    metrics.append(Metric(name=uplink.EPOCH, timestamp_ms=now_ms, datatype=DataType.UINT64, value=node.epoch))
-    metrics.append(Metric(name=uplink.BATCH, timestamp_ms=now_ms, datatype=DataType.UINT64))
-    metrics.append(Metric(name=uplink.THINNED, timestamp_ms=now_ms, datatype=DataType.UINT64))
-    octets = encode_payload(Payload(timestamp_ms=now_ms, metrics=metrics, seq=state.seq))
+    octets = encode_birth(_bus_metrics(node, state, bus_id, now_ms), now_ms, state.seq)
     born = replace(state, seq=(state.seq + 1) % SEQ_MODULUS, born_buses=state.born_buses | {bus_id})
     return born, (Publish(bus_topic(node, MessageType.DBIRTH, bus_id), octets),)
+
+
+def _bus_metrics(node: EdgeNode, state: SessionState, bus_id: str, now_ms: int) -> Iterator[Metric]:
+    for channel in node.channels.of_bus(bus_id):
+        yield _channel_metric(channel, node.channels.last(channel.alias), now_ms)
+    for name in node.actuators.get(bus_id, ()):
+        value = state.actuator_values.get(name)
+        yield Metric(name=name, timestamp_ms=now_ms, datatype=DataType.DOUBLE, value=value)
+    yield Metric(name=uplink.EPOCH, timestamp_ms=now_ms, datatype=DataType.UINT64, value=node.epoch)
+    yield Metric(name=uplink.BATCH, timestamp_ms=now_ms, datatype=DataType.UINT64)
+    yield Metric(name=uplink.THINNED, timestamp_ms=now_ms, datatype=DataType.UINT64)
 
 
 def _bury_buses(node: EdgeNode, state: SessionState, bus_ids: frozenset[str], now_ms: int) -> Step:
@@ -439,10 +452,11 @@ def _answer_metric(text: str | None, now_ms: int) -> Metric:
 
 def _counter_metrics(counters: Counters, now_ms: int) -> list[Metric]:
     rows = (
-        (DISCARDED_METRIC, counters.discarded_readings_total),
-        (FAILED_COMMITS_METRIC, counters.failed_commits_total),
+        (uplink.DISCARDED, counters.discarded_readings_total),
+        (uplink.FAILED_COMMITS, counters.failed_commits_total),
         (uplink.THINNED, counters.thinned_readings_total),
-        (SET_ASIDE_METRIC, counters.spools_set_aside_total),
+        (uplink.SPOOLS_SET_ASIDE, counters.spools_set_aside_total),
+        (uplink.DISCARDED_SAMPLES, counters.discarded_samples_total),
     )
     return [Metric(name=name, timestamp_ms=now_ms, datatype=DataType.UINT64, value=total) for name, total in rows]
 
@@ -455,7 +469,18 @@ def _lost_metrics(epoch: int | None, flat: list[int] | None, now_ms: int) -> lis
 
 
 def _channel_metric(channel: Channel, last: Reading | None, now_ms: int) -> Metric:
-    """A channel in a birth: its newest value with its own time, or null and stale if it was never read."""
+    """A channel in a birth: its newest value with its own time, or null and stale if it was never read.
+
+    A waveform has no newest value: a birth names it and its type.
+    """
+    if channel.is_waveform:
+        return Metric(
+            name=channel.metric_name,
+            alias=channel.alias,
+            timestamp_ms=now_ms,
+            datatype=DataType.FLOAT_ARRAY,
+            properties={"engUnit": Property(DataType.STRING, channel.unit)},
+        )
     _, phenomenon_ns, value, code = last or (0, now_ms * NANOSECONDS_PER_MILLISECOND, None, Reason.STALE.value)
     properties = {"engUnit": Property(DataType.STRING, channel.unit)}
     reason = Reason(code)

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from contracts.configuration import Settings
 from contracts.fleet import FleetSnapshot
-from contracts.kafka_topic import GATEWAY_STATUS, OBSERVATIONS, UPLINK_COMMANDS
+from contracts.kafka_topic import GATEWAY_STATUS, OBSERVATIONS, UPLINK_COMMANDS, WAVEFORMS
 from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.query import BridgeHealth
 from stream_processor.bounded_channel import BoundedChannel
@@ -106,7 +106,7 @@ class BridgeProcess:
 
     async def wait_for_topics(self) -> None:
         """Returns when the topics are there. Raises TopicMismatchError."""
-        topics = (OBSERVATIONS, GATEWAY_STATUS, UPLINK_COMMANDS)
+        topics = (OBSERVATIONS, WAVEFORMS, GATEWAY_STATUS, UPLINK_COMMANDS)
         await wait_for_topics(self._settings.kafka, client_id(self._settings), topics)
 
     def _tell_own_status(self, now_ns: int) -> tuple[str, BridgeHealth | None]:

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from contracts.kafka_topic import GATEWAY_STATUS, OBSERVATIONS, partition_of
+from contracts.kafka_topic import GATEWAY_STATUS, OBSERVATIONS, WAVEFORMS, partition_of
 from contracts.query import BridgeHealth, GatewayHealth
 from contracts.record_message import ObservationMessage, encode_observations
+from contracts.waveform_message import encode_waveforms
 from stream_processor.bounded_channel import BoundedChannel
 from stream_processor.distributed.gateway_status import GatewayStatus
 from stream_processor.distributed.kafka_message import KafkaMessage
@@ -82,6 +83,7 @@ class Writer:
                 await self._channel.wait(IDLE_LOOK_S)
             await asyncio.sleep(self._look_s)
             self._gather()
+            await self._write_waveforms()
             now_ns = time.time_ns()
             await self._write(self._encoded(self._buffer.pop_due(now_ns)) + self._due_status(now_ns))
             self._report()
@@ -90,6 +92,7 @@ class Writer:
     async def _write_rest(self) -> None:
         while not self._channel.is_empty:
             self._gather()
+            await self._write_waveforms()
             await self._write(self._encoded(self._buffer.pop_all(time.time_ns())))
         now_ns = time.time_ns()
         await self._write(self._encoded(self._buffer.pop_all(now_ns)) + self._status_messages(now_ns))
@@ -131,6 +134,15 @@ class Writer:
             )
             for key, health in told
         ]
+
+    async def _write_waveforms(self) -> None:
+        """Durable before the record that names their batch is written: by that record the batch is acknowledged."""
+        await self._write(
+            [
+                KafkaMessage(WAVEFORMS, partition, message.gateway_id.encode(), encode_waveforms(message))
+                for partition, message in self._buffer.pop_waveforms()
+            ]
+        )
 
     async def _write(self, messages: list[KafkaMessage]) -> None:
         if messages:

@@ -1,8 +1,8 @@
 """Which gateways are online: what the bridge has to tell on `gateway.status`. Pure.
 
-A gateway is told when it is born, dies or gets another epoch, and otherwise when a payload came and it was told of long
-enough ago. A bridge that starts knows nobody, so it tells all of its gateways as offline. One that has left the fleet
-is told as gone.
+A gateway is told when it is born, dies, gets another epoch or tells other losses, and otherwise when a payload came and
+it was told of long enough ago. A bridge that starts knows nobody, so it tells all of its gateways as offline. One that
+has left the fleet is told as gone.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _is_news(told: _Told, edge_node: EdgeNode | None, now_ns: int) -> bool:
     if edge_node is None:
         return False  # told as offline, and never heard since
     health = told.health
-    if (edge_node.is_online, edge_node.epoch) != (health.is_online, health.epoch):
+    if (edge_node.is_online, edge_node.epoch, edge_node.losses) != (health.is_online, health.epoch, health.losses):
         return True
     return edge_node.last_payload_ns != health.last_payload_ns and not 0 <= now_ns - told.told_ns < REFRESH_NS
 
@@ -74,6 +74,7 @@ def _health(gateway_id: str, edge_node: EdgeNode | None) -> GatewayHealth:
         is_online=edge_node.is_online,
         epoch=edge_node.epoch,
         last_payload_ns=edge_node.last_payload_ns,
+        losses=edge_node.losses,
     )
 
 

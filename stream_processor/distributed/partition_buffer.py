@@ -20,6 +20,7 @@ from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.record import Record, concatenate
 from contracts.record_message import ObservationMessage
 from contracts.sparkplug.topic import NAMESPACE
+from contracts.waveform_message import WaveformMessage
 from stream_processor.effects import BatchReceived, Effect
 
 IDLE_NS: Final = NANOSECONDS_PER_SECOND
@@ -60,8 +61,11 @@ class _Draft:
     batches_lost: list[BatchesLost] = field(default_factory=list)
     channels_lost: list[ChannelsLost] = field(default_factory=list)
     lost_gateways: set[str] = field(default_factory=set)
+    thinned: list[tuple[int, int]] = field(default_factory=list)
 
-    def add_batch(self, record: Record, refused: Iterable[Quarantined]) -> None:
+    def add_batch(self, record: Record, refused: Iterable[Quarantined], thinned_readings: int) -> None:
+        if thinned_readings:
+            self.thinned.append((self.batch_count, thinned_readings))
         self.quarantined += [(self.batch_count, bad) for bad in refused]
         self.records.append(record)
         self.batch_count += len(record.batches)
@@ -74,6 +78,7 @@ class _Draft:
             quarantined=tuple(self.quarantined),
             batches_lost=tuple(self.batches_lost),
             channels_lost=tuple(self.channels_lost),
+            thinned=tuple(self.thinned),
         )
 
 
@@ -97,6 +102,7 @@ class PartitionBuffer:
     def __init__(self, partition_count: int, bounds: GatherBounds) -> None:
         self._bounds = bounds
         self._partitions = [_Partition() for _ in range(partition_count)]
+        self._waveforms: list[tuple[int, WaveformMessage]] = []
 
     @property
     def is_empty(self) -> bool:
@@ -114,6 +120,11 @@ class PartitionBuffer:
                 self._add_batches_lost(effect, now_ns)
             case ChannelsLost():
                 self._add_channels_lost(effect, now_ns)
+
+    def pop_waveforms(self) -> list[tuple[int, WaveformMessage]]:
+        """Waveforms that were gathered, with their partition: to be written before the records of their batches."""
+        waveforms, self._waveforms = self._waveforms, []
+        return waveforms
 
     def pop_due(self, now_ns: int) -> list[tuple[int, ObservationMessage]]:
         """Messages to write now, with their partition; those of one partition in order."""
@@ -144,12 +155,15 @@ class PartitionBuffer:
 
     def _add_batch(self, batch: BatchReceived, now_ns: int) -> None:
         partition = self._partition(batch.gateway_id)
+        if batch.waveforms:
+            number = partition_of(batch.gateway_id, len(self._partitions))
+            self._waveforms.append((number, WaveformMessage(batch.gateway_id, batch.identity, batch.waveforms)))
         if partition.draft is not None and batch.gateway_id in partition.draft.lost_gateways:
             partition.close()
         refused = [_trimmed(bad) for bad in batch.refused]
         kept, kept_bytes = _fitting(refused) if refused else (0, 0)
         byte_count = len(batch.record) * _ROW_BYTES + _BATCH_BYTES + kept_bytes
-        _room(partition, byte_count, now_ns).add_batch(batch.record, refused[:kept])
+        _room(partition, byte_count, now_ns).add_batch(batch.record, refused[:kept], batch.thinned_readings)
         for bad in refused[kept:]:
             self._add_quarantined(partition, bad, now_ns)
 

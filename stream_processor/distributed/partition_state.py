@@ -37,7 +37,7 @@ from contracts.record_message import (
 from contracts.uplink import BatchIdentity
 from contracts.uplink_command import UplinkCommand, UplinkCommandKind
 from stream_processor.fleet_index import FleetIndex
-from stream_processor.gap_ledger import GapLedger
+from stream_processor.gap_ledger import GapLedger, LedgerRow
 from stream_processor.gap_request import GapRequests
 from stream_processor.hour_completeness import HourLedger
 from stream_processor.pipeline.pipeline import Pipeline, Scored, join_scored, unscored
@@ -63,6 +63,7 @@ NOT_A_RECORD: Final = "not_a_record"
 """Quarantine reason: a message of `observations` that is none."""
 QUARANTINED_PAYLOAD_BYTES: Final = 4 * 1024
 _MAGIC: Final = b"citysense partition 1\n"
+_NO_TIME_NS: Final = int(np.iinfo(np.int64).min)
 _LENGTHS: Final = struct.Struct("<QQ")
 
 
@@ -87,6 +88,8 @@ class _Fresh:
     record: Record
     duplicates: list[BatchIdentity]
     quarantined: list[Quarantined]
+    thinned: frozenset[BatchIdentity]
+    """Batches that their gateway sent without some of their readings, or without all."""
 
 
 class PartitionState:
@@ -178,7 +181,7 @@ class PartitionState:
         self._advance(offset, message.made_ns)
         self._count(fresh, scored, is_unscored=bool(failures))
         self._note_lost(message.batches_lost, message.channels_lost)
-        self._note_hours(scored)
+        self._note_hours(scored, fresh.thinned)
         stale = self.pipeline.find_stale(self.made_ns)
         completeness, commands = self._tell_completeness(), self._ask_for_gaps()
         return Outcome(
@@ -244,7 +247,7 @@ class PartitionState:
         state.made_ns = int(head["made_ns"])
         state.totals = PartitionTotals(*head["totals"])
         try:
-            state.ledger.restore((row[0], row[1], row[2], row[3], row[4]) for row in head["ledger"])
+            state.ledger.restore(map(_ledger_row, head["ledger"]))
         except ContractError as error:
             raise ValueError(f"ledger of the snapshot: {error}") from error
         state._touched = set(head["touched"])
@@ -268,7 +271,18 @@ class PartitionState:
                 is_fresh[at] = False
         self._touch({identity.gateway_id for identity in record.batches if identity is not None})
         quarantined = [bad for at, bad in message.quarantined if at is None or is_fresh[at]]
-        return _Fresh(_without_batches(record, is_fresh), duplicates, quarantined)
+        thinned = self._note_thinned(message, is_fresh)
+        return _Fresh(_without_batches(record, is_fresh), duplicates, quarantined, thinned)
+
+    def _note_thinned(self, message: ObservationMessage, is_fresh: Bools) -> frozenset[BatchIdentity]:
+        """The ledger learns how many readings new batches came without. Gives those batches."""
+        thinned = set()
+        for at, readings in message.thinned:
+            identity = message.record.batches[at]
+            if identity is not None and is_fresh[at]:
+                self.ledger.record_thinned(identity.gateway_id, identity.epoch, readings)
+                thinned.add(identity)
+        return frozenset(thinned)
 
     def _score_together(self, records: Sequence[Record], detected_ns: int) -> list[tuple[Scored, tuple[str, ...]]]:
         """Should the pipeline fail, message by message."""
@@ -317,11 +331,15 @@ class PartitionState:
         for gone in channels:
             self.pipeline.take_lost(gone)
 
-    def _note_hours(self, scored: Scored) -> None:
-        newest_ns = _newest_of_batches(scored.record, scored.event_ns, self.made_ns)
+    def _note_hours(self, scored: Scored, thinned: frozenset[BatchIdentity]) -> None:
+        newest_ns = _newest_of_batches(scored.record, scored.event_ns)
         for identity, event_ns in zip(scored.record.batches, newest_ns, strict=True):
-            if identity is not None:
-                self._hours.record_stored(identity, event_ns)
+            if identity is None:
+                continue
+            if event_ns is None and identity in thinned:
+                self._hours.record_emptied(identity)
+            else:
+                self._hours.record_stored(identity, self.made_ns if event_ns is None else event_ns)
 
     def _tell_hours(self) -> list[HourOfGateway]:
         return self._hours.changed(self.made_ns) if self._is_due("hours") else []
@@ -442,14 +460,16 @@ def _split_batches(record: Record) -> Iterable[Record]:
         yield replace(rows, batch_index=np.zeros(len(rows), dtype=np.int32), batches=(batch,))
 
 
-def _newest_of_batches(record: Record, event_ns: Int64s, otherwise_ns: int) -> list[int]:
-    """The time of the newest reading of each batch; `otherwise_ns` for one without readings."""
-    newest = np.full(len(record.batches), np.iinfo(np.int64).min)
+def _newest_of_batches(record: Record, event_ns: Int64s) -> list[int | None]:
+    """The time of the newest reading of each batch; None of one without readings."""
+    newest = np.full(len(record.batches), _NO_TIME_NS)
     np.maximum.at(newest, record.batch_index, event_ns)
-    has_rows = np.zeros(len(record.batches), dtype=np.bool_)
-    has_rows[record.batch_index] = True
-    times: list[int] = np.where(has_rows, newest, otherwise_ns).tolist()
-    return times
+    return [None if time_ns == _NO_TIME_NS else time_ns for time_ns in newest.tolist()]
+
+
+def _ledger_row(row: Sequence[Any]) -> LedgerRow:
+    """A row of a snapshot's ledger; one from before thinned readings were counted ends without them."""
+    return row[0], row[1], row[2], row[3], row[4], row[5] if len(row) > 5 else 0
 
 
 def _parse_snapshot(snapshot: bytes) -> tuple[dict[str, Any], bytes, bytes]:

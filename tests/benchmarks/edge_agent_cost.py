@@ -1,102 +1,165 @@
-"""Edge agent: CPU seconds per million readings and resident memory, at 100 devices x 100 registers.
+"""Edge agent: CPU seconds per million readings and resident memory, at 100 devices x 100 registers, beside its peers.
 
-The real agent polls 100 Modbus units of 100 registers each (one channel a register), spools durably, publishes, and
-deletes on the real platform's acknowledgement. A reading counts when the platform has stored it, so nothing that is
-lost is counted.
+The real `edge-agent run` polls 100 Modbus units of 100 registers each (one named, scaled channel a register), commits
+each reading to its spool (SQLite, synchronous=FULL), publishes to a real Mosquitto, and deletes what a subscriber has
+acknowledged after its own fsync. Its process tree is measured. Readings count at the subscriber.
+
+The peers read the same devices and publish to the same broker in the same run. They do less: `agent_peers` says what.
+The first table is of sound devices. In the second every device refuses five of its registers and one device is dead:
+what comes of the rest is the question there.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import contextlib
+import math
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from tests.benchmarks.platform_stack import (
-    CHECKOUT,
-    Stack,
-    accepts,
-    cpu_seconds,
-    free_port,
-    platform,
-    program,
-    resident_mb,
-    wait_until,
+from tests.benchmarks.acknowledging_host import AcknowledgingHost
+from tests.benchmarks.agent_bench import (
+    DEVICES,
+    REGISTERS,
+    Devices,
+    devices,
+    family_cpu_s,
+    family_resident_mb,
+    write_agent_files,
+)
+from tests.benchmarks.agent_peers import PEER_RUNS, PeerUnavailableError, RunPeer
+from tests.benchmarks.platform_stack import free_port, mosquitto, program, wait_until
+
+INTERVALS_S: Final = (1.0, 0.1)
+DEADBAND: Final = 2.0
+"""In kPa: larger than what changes from poll to poll (0.7 kPa), so that only the maximum silence is sent."""
+FIRST_WITHIN_S: Final = 60.0
+SETTLE_S: Final = 12.0
+MEASURE_S: Final = 20.0
+ILLEGAL: Final = (13, 31, 52, 70, 98)
+DEAD_DEVICE: Final = 7
+HEAD: Final = (
+    "  program                            wanted/s  given/s  received/s  requests/cycle  CPU s/1 M  resident MB"
 )
 
-DEVICES = 100
-REGISTERS = 100
-POLL_INTERVALS_S = (1.0, 0.25)
-SETTLE_S = 8.0
-MEASURE_S = 20.0
 
+@dataclass(frozen=True)
+class Row:
+    """What one program did."""
 
-def fleet_toml() -> str:
-    head = (
-        '[[district]]\ndistrict_id = "bench"\nname = "Bench"\n[[gateway]]\ngateway_id = "gw-0"\ndistrict_id = "bench"\n'
-        'name = "G"\n[[site]]\nsite_id = "s"\ndistrict_id = "bench"\ndomain = "fire"\nname = "S"\nlatitude = 0.0\n'
-        "longitude = 0.0\n"
-    )
-    nodes = (
-        f'[[node]]\nnode_id = "{node}"\ngateway_id = "gw-0"\nbus_id = "tcp"\nsite_id = "s"\nmodel = "bench"\n'
-        f'[[node.channel]]\nquantity = "fire_alarm"\n'
-        for _, _, node in _places()
-    )
-    return head + "".join(nodes)
+    name: str
+    wanted_per_s: float
+    given_per_s: float
+    """Registers that the devices gave."""
+    received_per_s: float
+    requests_per_cycle: float
+    cpu_s_per_million: float
+    """By readings received; with a deadband by registers given, since most of them need not be sent."""
+    resident_mb: float
 
-
-def agent_toml(modbus_port: int, mqtt_port: int, poll_interval_s: float) -> str:
-    head = (
-        '[gateway]\ngateway_id = "gw-0"\ndistrict_id = "bench"\n'
-        f'[mqtt]\nport = {mqtt_port}\nprimary_host = "citysense"\n[spool]\npath = "spool.sqlite"\n'
-        f'[[bus]]\nbus_id = "tcp"\nkind = "modbus_tcp"\nhost = "127.0.0.1"\nport = {modbus_port}\n'
-    )
-    nodes = (
-        f'[[bus.node]]\nnode_id = "{node}"\nprofile = "notifier_modbus_gw"\ndevice_id = {device}\n'
-        f'channel_index = "L1D{register}"\npoll_interval_s = {poll_interval_s}\n'
-        for device, register, node in _places()
-    )
-    return head + "".join(nodes)
-
-
-def _places() -> Iterator[tuple[int, int, str]]:
-    for device in range(1, DEVICES + 1):
-        for register in range(1, REGISTERS + 1):
-            yield device, register, f"d-{device}-{register}"
+    def __str__(self) -> str:
+        cost = "none came" if math.isnan(self.cpu_s_per_million) else f"{self.cpu_s_per_million:.2f}"
+        return (
+            f"  {self.name:<34} {self.wanted_per_s:8,.0f} {self.given_per_s:8,.0f}  {self.received_per_s:10,.0f}"
+            f"  {self.requests_per_cycle:14,.0f}  {cost:>9}  {self.resident_mb:11.0f}"
+        )
 
 
 def measure() -> Iterator[str]:
-    """Yields the lines of the report."""
-    yield "  wanted/s   stored/s   agent CPU s per 1 M readings   agent resident MB"
-    for poll_interval_s in POLL_INTERVALS_S:
-        with tempfile.TemporaryDirectory() as name, platform(Path(name), fleet_toml()) as stack:
-            yield _measure_at(Path(name), stack, poll_interval_s)
+    """Yields the lines of the report: the agent alone."""
+    yield HEAD
+    for interval_s in INTERVALS_S:
+        yield str(measure_program("edge-agent", run_agent, interval_s))
+    for interval_s in INTERVALS_S:
+        yield str(measure_program(f"edge-agent, deadband {DEADBAND} kPa", run_agent_with_deadband, interval_s))
 
 
-def _measure_at(folder: Path, stack: Stack, poll_interval_s: float) -> str:
-    port = free_port()
-    responder = CHECKOUT / "tests" / "benchmarks" / "modbus_responder.py"
-    devices = subprocess.Popen([sys.executable, str(responder), str(port)])
+def measure_with_peers() -> Iterator[str]:
+    """Yields the lines of the report: the agent and its peers, in turn."""
+    runs: dict[str, RunPeer] = {"edge-agent": run_agent, **PEER_RUNS}
+    yield HEAD
+    for interval_s in INTERVALS_S:
+        agent = measure_program("edge-agent", run_agent, interval_s)
+        yield str(agent)
+        for name, run in PEER_RUNS.items():
+            yield from _measure_peer(name, run, interval_s, agent)
+    legal = (DEVICES - 1) * (REGISTERS - len(ILLEGAL))
+    yield f"  Each device refuses {len(ILLEGAL)} of its registers, one device is dead; {legal:,} legal readings/s:"
+    yield HEAD
+    options = ("--illegal", ",".join(map(str, ILLEGAL)), "--dead", str(DEAD_DEVICE))
+    for name, run in runs.items():
+        with contextlib.suppress(PeerUnavailableError):
+            yield str(measure_program(name, run, 1.0, *options))
+
+
+def _measure_peer(name: str, run: RunPeer, interval_s: float, agent: Row) -> Iterator[str]:
     try:
-        wait_until("the devices listen", lambda: accepts(port))
-        config = folder / "agent.toml"
-        config.write_text(agent_toml(port, stack.mqtt_port, poll_interval_s))
-        with program(folder, "edge_agent.cli", "run", "--config", str(config)) as agent:
-            wait_until("first readings are stored", lambda: stack.stored_total() > 0)
-            time.sleep(SETTLE_S)
-            stored, cpu, start_s = stack.stored_total(), cpu_seconds(agent.pid), time.monotonic()
-            time.sleep(MEASURE_S)
-            took_s, readings = time.monotonic() - start_s, stack.stored_total() - stored
-            cost = 1e6 * (cpu_seconds(agent.pid) - cpu) / readings if readings else float("nan")
-            wanted = DEVICES * REGISTERS / poll_interval_s
-            return f"  {wanted:8,.0f}   {readings / took_s:8,.0f}   {cost:28.1f}   {resident_mb(agent.pid):17.0f}"
-    finally:
-        devices.terminate()
-        devices.wait(10)
+        row = measure_program(name, run, interval_s)
+    except PeerUnavailableError as error:
+        yield f"  {name:<34} left out: {error}"
+        return
+    ratio = row.cpu_s_per_million / agent.cpu_s_per_million
+    yield f"{row}   {ratio:.1f} x the agent's CPU" if row.received_per_s else str(row)
+
+
+def measure_program(name: str, run: RunPeer, interval_s: float, *device_options: str) -> Row:
+    """One program at one rate."""
+    with tempfile.TemporaryDirectory() as folder_name, contextlib.ExitStack() as stack:
+        folder, mqtt_port = Path(folder_name), free_port()
+        stack.enter_context(mosquitto(folder, mqtt_port))
+        asked = stack.enter_context(devices(folder, *device_options))
+        host = AcknowledgingHost(mqtt_port, folder / "journal")
+        stack.callback(host.close)
+        process = stack.enter_context(run(folder, asked.port, mqtt_port, interval_s))
+        with contextlib.suppress(TimeoutError):
+            wait_until("first readings are received", lambda: host.readings_total > 0, FIRST_WITHIN_S)
+        time.sleep(SETTLE_S)
+        return _measure_running(name, process.pid, asked, host, interval_s)
+
+
+def _measure_running(name: str, pid: int, asked: Devices, host: AcknowledgingHost, interval_s: float) -> Row:
+    begun_s, cpu_s, received, (questions, registers) = _look(pid, asked, host)
+    time.sleep(MEASURE_S)
+    ended_s, cpu_end_s, received_end, (questions_end, registers_end) = _look(pid, asked, host)
+    took_s = ended_s - begun_s
+    cycles = took_s / interval_s
+    given, got = registers_end - registers, received_end - received
+    counted = given if "deadband" in name else got
+    return Row(
+        name=name,
+        wanted_per_s=DEVICES * REGISTERS / interval_s,
+        given_per_s=given / took_s,
+        received_per_s=got / took_s,
+        requests_per_cycle=(questions_end - questions) / cycles,
+        cpu_s_per_million=1e6 * (cpu_end_s - cpu_s) / counted if counted else float("nan"),
+        resident_mb=family_resident_mb(pid),
+    )
+
+
+def _look(pid: int, asked: Devices, host: AcknowledgingHost) -> tuple[float, float, int, tuple[int, int]]:
+    return time.monotonic(), family_cpu_s(pid), host.readings_total, asked.asked()
+
+
+@contextlib.contextmanager
+def run_agent(
+    folder: Path, modbus_port: int, mqtt_port: int, interval_s: float, deadband: float | None = None
+) -> Iterator:
+    """The agent as it is installed, with the defaults of its spool."""
+    config = write_agent_files(folder, modbus_port, mqtt_port, interval_s, deadband)
+    with program(folder, "edge_agent.cli", "run", "--config", str(config)) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def run_agent_with_deadband(folder: Path, modbus_port: int, mqtt_port: int, interval_s: float) -> Iterator:
+    """The same with report by exception."""
+    with run_agent(folder, modbus_port, mqtt_port, interval_s, DEADBAND) as process:
+        yield process
 
 
 if __name__ == "__main__":
-    for line in measure():
+    for line in measure_with_peers():
         print(line, flush=True)

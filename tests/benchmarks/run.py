@@ -1,7 +1,7 @@
 """`make bench`: the figures of docs/benchmarks.md, with the name of the machine. Takes about a quarter of an hour.
 
-Arguments: names of benchmarks to run only those, of `start`, `agent`, `embedded`, `alarm`, `load`, `bridge`, `lines`,
-`pipeline`, `state`, `parquet`, `store`, `index`, `stream`, `path`, `alarm-stack`.
+Arguments: names of benchmarks to run only those, of `start`, `agent`, `agent-peers`, `waveform`, `embedded`, `alarm`,
+`load`, `bridge`, `lines`, `pipeline`, `state`, `parquet`, `store`, `index`, `stream`, `path`, `alarm-stack`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,14 @@ from tests.benchmarks import (
     store_job,
     stream_jobs,
     stream_path,
+    waveform_cost,
 )
 
 BENCHMARKS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "start": ("Start and stop of the whole city", start_time.measure),
     "agent": ("Edge agent, 100 devices x 100 registers", edge_agent_cost.measure),
+    "waveform": ("Edge agent, waveforms", waveform_cost.measure),
+    "agent-peers": ("Edge agent beside its peers", edge_agent_cost.measure_with_peers),
     "embedded": ("Embedded path, broker to durable store", embedded_path.measure),
     "alarm": ("Sensor to alarm, whole city", sensor_to_alarm.measure),
     "load": ("The load generator alone", load_cost.measure),

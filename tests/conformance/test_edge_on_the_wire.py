@@ -24,6 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from contracts.sparkplug import sparkplug_b_pb2 as wire
 from tests.conformance.wire_tap import Connection, Farewell, Publication, Session, Subscription, WireTap
+from tests.edge_configuration import actuator, gateway, modbus_bus, strain_node
 from tests.modbus_field import ModbusField
 
 pytestmark = pytest.mark.needs_mosquitto
@@ -36,48 +37,18 @@ INT32, INT64, UINT64, DOUBLE, BOOLEAN, STRING, UINT64_ARRAY = 3, 4, 8, 10, 11, 1
 DISCONNECT_WITH_WILL = 0x04
 REBIRTH = "Node Control/Rebirth"
 
-CONFIGURATION = """
-[gateway]
-gateway_id = "gw-1"
-district_id = "harbour"
-[mqtt]
-port = {port}
-{standby}
-protocol = "{protocol}"
-primary_host = "city-7"
-keepalive_s = 5
-[spool]
-path = "spool.sqlite"
-flush_interval_s = 0.1
-resend_after_s = 60.0
-[[bus]]
-bus_id = "rs485"
-kind = "modbus_tcp"
-host = "127.0.0.1"
-port = {modbus_port}
-timeout_s = 1.0
-[[bus.node]]
-node_id = "strain-1"
-profile = "winners_vtn416"
-device_id = 1
-channel_index = 1
-poll_interval_s = 0.2
-calibration.strain = {{ kind = "vibrating_wire", gauge_factor = 4.062, zero_frequency_hz = 900.0 }}
-[[bus.node.actuator]]
-name = "horn"
-function_code = 5
-address = 7
-data_type = "coil"
-minimum = 0.0
-maximum = 1.0
-[[bus.node]]
-node_id = "strain-2"
-profile = "winners_vtn416"
-device_id = 9
-channel_index = 2
-poll_interval_s = 0.2
-calibration.strain = {{ kind = "vibrating_wire", gauge_factor = 4.062, zero_frequency_hz = 900.0 }}
-"""
+CONFIGURATION = "".join(
+    (
+        gateway(
+            mqtt='{standby}\nprotocol = "{protocol}"\nprimary_host = "city-7"\nkeepalive_s = 5',
+            spool="flush_interval_s = 0.1\nresend_after_s = 60.0",
+        ),
+        modbus_bus(),
+        strain_node("strain-1"),
+        actuator("horn", 7),
+        strain_node("strain-2", device_id=9, channel_index=2),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -211,7 +182,7 @@ def edge_run(request, tmp_path_factory, running_mosquitto, watching, until, free
     modbus_port = free_port()
     with running_mosquitto(folder) as port, running_field(modbus_port) as modbus:
         tap = WireTap(port)
-        text = CONFIGURATION.format(port=tap.port, standby="", protocol=request.param, modbus_port=modbus_port)
+        text = CONFIGURATION.format(mqtt_port=tap.port, standby="", protocol=request.param, modbus_port=modbus_port)
         with running_agent(folder, text) as process:
             try:
                 yield _play(request.param, process, tap, watching(port), until, modbus, folder / "agent.log")
@@ -559,7 +530,7 @@ def test_with_two_brokers_the_agent_is_where_the_primary_host_is_and_at_one_at_a
         first, second = watching(first_port), watching(second_port)
         taps = [WireTap(first_port), WireTap(second_port)]
         standby = f'standby = [{{ host = "127.0.0.1", port = {taps[1].port} }}]'
-        text = CONFIGURATION.format(port=taps[0].port, standby=standby, protocol="auto", modbus_port=modbus.port)
+        text = CONFIGURATION.format(mqtt_port=taps[0].port, standby=standby, protocol="auto", modbus_port=modbus.port)
         first.state(False, 5_000)
         second.state(True, 1_000)  # a host has a session, and a timestamp, of its own with each broker
         try:

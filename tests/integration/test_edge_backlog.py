@@ -30,6 +30,7 @@ from contracts.sparkplug.payload import Metric, Payload, decode_payload, encode_
 from edge_agent.channel_table import ChannelTable
 from edge_agent.spool.reading_buffer import SealedBatch
 from edge_agent.spool.store_readings import Spool
+from tests.edge_configuration import gateway, modbus_bus, strain_node
 
 pytestmark = pytest.mark.needs_mosquitto
 
@@ -44,30 +45,16 @@ ALARM_STRAIN = 1000.0
 """Between what the two give: 771.8 and 2559.1 µε."""
 ALARM_WITHIN_S = 2.0
 
-CONFIGURATION = """
-[gateway]
-gateway_id = "gw-test"
-district_id = "harbour"
-[mqtt]
-port = {mqtt_port}
-keepalive_s = 5
-[spool]
-path = "spool.sqlite"
-flush_interval_s = 1.0
-uplink_bytes_per_s = {uplink_bytes_per_s}
-[[bus]]
-bus_id = "strain-tcp"
-kind = "modbus_tcp"
-host = "127.0.0.1"
-port = {modbus_port}
-timeout_s = 0.5
-[[bus.node]]
-node_id = "strain-1"
-profile = "winners_vtn416"
-device_id = 1
-channel_index = 1
-poll_interval_s = 0.2
-calibration.strain = {{ kind = "vibrating_wire", gauge_factor = 4.062, zero_frequency_hz = 900.0 }}
+CONFIGURATION = "".join(
+    (
+        gateway(
+            "gw-test",
+            mqtt="keepalive_s = 5",
+            spool="flush_interval_s = 1.0\nuplink_bytes_per_s = {uplink_bytes_per_s}",
+        ),
+        modbus_bus("strain-tcp", timeout_s=0.5),
+        strain_node(),
+        """
 [[output]]
 output_id = "siren"
 [[output.condition]]
@@ -80,7 +67,9 @@ argv = ["true"]
 [output.off]
 kind = "command"
 argv = ["true"]
-"""
+""",
+    )
+)
 
 
 def free_port() -> int:

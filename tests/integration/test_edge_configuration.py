@@ -14,35 +14,19 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.conftest import wait_until
+from tests.edge_configuration import gateway, modbus_bus, strain_node
 from tests.modbus_field import ModbusField
 from tests.mqtt_probe import free_port
 
 ROOT = Path(__file__).parents[2]
-CONFIGURATION = """
-[gateway]
-gateway_id = "gw-1"
-district_id = "harbour"
-[mqtt]
-port = {mqtt_port}
-[spool]
-path = "spool.sqlite"
-flush_interval_s = 0.1
-[configuration]
-fall_back_after_s = 6.0
-[[bus]]
-bus_id = "rs485"
-kind = "modbus_tcp"
-host = "127.0.0.1"
-port = {modbus_port}
-timeout_s = 0.3
-[[bus.node]]
-node_id = "strain-1"
-profile = "winners_vtn416"
-device_id = {device_id}
-channel_index = 1
-poll_interval_s = 0.1
-calibration.strain = {{ kind = "vibrating_wire", gauge_factor = 4.062, zero_frequency_hz = 900.0 }}
-"""
+CONFIGURATION = "".join(
+    (
+        gateway(),
+        "[configuration]\nfall_back_after_s = 6.0\n",
+        modbus_bus(timeout_s=0.3),
+        strain_node(device_id="{device_id}", poll_interval_s=0.1),
+    )
+)
 
 
 @dataclass

@@ -7,16 +7,18 @@ import contextlib
 import os
 import tty
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
+from contracts.configuration import check_settings
 from contracts.errors import ConfigurationError
 from contracts.quality import Reason
 from edge_agent.channel_table import ChannelTable
 from edge_agent.drivers import DRIVERS
-from edge_agent.lines.device_poll import FrameDevice
-from edge_agent.modbus.modbus_device import LimitMemory
-from edge_agent.plan_agent import plan_bus
+from edge_agent.frames.frame_device import FrameDevice
+from edge_agent.lines.build_poller import build_line
+from edge_agent.plan_agent import plan_polled_line
 from edge_agent.settings.configuration import SerialFrameBusSettings, parse_configuration
 from edge_agent.settings.load_profiles import load_profiles
 
@@ -28,14 +30,16 @@ SPS30 = bytes.fromhex(
 
 
 def bus_of(port: str, profile: str, **node: object) -> SerialFrameBusSettings:
-    return SerialFrameBusSettings.model_validate(
+    return check_settings(
+        SerialFrameBusSettings,
         {
             "bus_id": "b",
             "kind": "serial_frame",
             "port": port,
             "timeout_s": 0.3,
             "node": [{"node_id": "n", "profile": profile} | node],
-        }
+        },
+        "test",
     )
 
 
@@ -73,8 +77,7 @@ async def sensor(speak: Callable[[bytes], list[bytes]], every_s: float | None = 
 async def poll_once(bus: SerialFrameBusSettings) -> dict[str, tuple[float | None, Reason]]:
     """One poll, through the driver, as `poll_bus` makes it."""
     channels = ChannelTable()
-    (plan,) = plan_bus(bus, PROFILES, channels, LimitMemory()).devices
-    device = plan.device
+    (device,) = build_line(plan_polled_line(bus, PROFILES, Path("/")), channels).devices
     assert isinstance(device, FrameDevice)
     driver = DRIVERS["serial_frame"](bus)
     await driver.open()
@@ -83,8 +86,7 @@ async def poll_once(bus: SerialFrameBusSettings) -> dict[str, tuple[float | None
     driver.close()
     with pytest.raises(StopIteration) as stopped:
         polling.send(answer)
-    quantity_of = {alias: quantity for quantity, alias in device.alias_of.items()}
-    return {quantity_of[alias]: (value, reason) for alias, value, reason in stopped.value.value}
+    return {channels[alias].quantity: (value, reason) for alias, value, reason in stopped.value.value}
 
 
 def test_a_sensor_that_speaks_by_itself_is_heard_from_the_middle_of_a_frame_on():

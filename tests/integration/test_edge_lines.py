@@ -13,12 +13,14 @@ import socket
 import tty
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from pymodbus.framer import FramerType
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from contracts.configuration import check_settings
 from contracts.quality import Reason
 from edge_agent.drivers import DRIVERS
 from edge_agent.errors import LineLostError
@@ -39,15 +41,19 @@ def device(device_id: int) -> SimDevice:
 
 def rtu_bus(port: str) -> ModbusRtuBusSettings:
     node = {"node_id": "n", "profile": "winners_vtn416", "device_id": 1}
-    return ModbusRtuBusSettings.model_validate(
-        {"bus_id": "b", "kind": "modbus_rtu", "port": port, "baud_rate": 115200, "timeout_s": 0.2, "node": [node]}
+    return check_settings(
+        ModbusRtuBusSettings,
+        {"bus_id": "b", "kind": "modbus_rtu", "port": port, "baud_rate": 115200, "timeout_s": 0.2, "node": [node]},
+        "test",
     )
 
 
 def tcp_bus(port: int) -> ModbusTcpBusSettings:
     node = {"node_id": "n", "profile": "winners_vtn416", "device_id": 1}
-    return ModbusTcpBusSettings.model_validate(
-        {"bus_id": "b", "kind": "modbus_tcp", "host": "127.0.0.1", "port": port, "timeout_s": 0.2, "node": [node]}
+    return check_settings(
+        ModbusTcpBusSettings,
+        {"bus_id": "b", "kind": "modbus_tcp", "host": "127.0.0.1", "port": port, "timeout_s": 0.2, "node": [node]},
+        "test",
     )
 
 
@@ -221,6 +227,68 @@ def test_a_late_rtu_answer_is_not_taken_for_the_next_ones():
     asyncio.run(scenario())
 
 
+def test_closing_a_serial_line_ends_the_question_that_waits_and_frees_the_port_at_once():
+    async def scenario() -> None:
+        async with rtu_line() as cable:
+            cable.spoil = lambda octets: b""
+            bus = replace(rtu_bus(cable.near_path), timeout_s=30.0)
+            driver = DRIVERS["modbus_rtu"](bus)
+            await driver.open()
+            waiting = asyncio.create_task(driver.exchange(WHOLE))
+            await asyncio.sleep(0.1)
+            driver.close()
+            cable.spoil = lambda octets: octets
+            another = DRIVERS["modbus_rtu"](bus)
+            await another.open()  # the port is locked by whoever has it
+            assert await another.exchange(WHOLE) == REGISTERS[:10]
+            with pytest.raises(LineLostError):
+                await asyncio.wait_for(waiting, 1.0)
+            another.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_modbus_port_that_vanishes_is_a_lost_line():
+    async def scenario() -> None:
+        master, slave = os.openpty()
+        tty.setraw(slave)
+        driver = DRIVERS["modbus_rtu"](rtu_bus(os.ttyname(slave)))
+        await driver.open()
+        os.close(slave)
+        os.close(master)
+        with pytest.raises(LineLostError):
+            await driver.exchange(WHOLE)
+        driver.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "before_hex",
+    ["", "ffff", "00", "01", "010300000001840a"],
+    ids=["nothing", "a driver that turns round", "a break", "a broken frame", "the echo of the question"],
+)
+def test_an_rtu_answer_that_comes_byte_by_byte_is_found_whatever_stands_before_it(before_hex):
+    async def scenario() -> None:
+        master, slave = os.openpty()
+        tty.setraw(slave)
+        tty.setraw(master)
+        driver = DRIVERS["modbus_rtu"](rtu_bus(os.ttyname(slave)))
+        await driver.open()
+        answer = bytes.fromhex("0103020007f986")  # register 0 holds 7
+        exchange = asyncio.create_task(driver.exchange(ModbusRequest(1, 3, 0, 1)))
+        await asyncio.to_thread(os.read, master, 256)
+        for octet in bytes.fromhex(before_hex) + answer:
+            os.write(master, bytes([octet]))
+            await asyncio.sleep(0.002)
+        assert await exchange == [7]
+        driver.close()
+        os.close(slave)
+        os.close(master)
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("kind", ["modbus_rtu", "serial_frame"])
 def test_a_port_that_does_not_exist_is_a_lost_line(kind):
     async def scenario() -> None:
@@ -232,14 +300,16 @@ def test_a_port_that_does_not_exist_is_a_lost_line(kind):
 
 
 def frame_bus(port: str) -> SerialFrameBusSettings:
-    return SerialFrameBusSettings.model_validate(
+    return check_settings(
+        SerialFrameBusSettings,
         {
             "bus_id": "b",
             "kind": "serial_frame",
             "port": port,
             "timeout_s": 0.2,
             "node": [{"node_id": "n", "profile": "winsen_mhz19b"}],
-        }
+        },
+        "test",
     )
 
 

@@ -27,13 +27,15 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from contracts.configuration import check_settings
 from contracts.sparkplug.payload import Metric, decode_payload
 from edge_agent.channel_table import ChannelTable, Reading
 from edge_agent.drivers import LISTENERS
 from edge_agent.errors import LineLostError
+from edge_agent.lines.build_endpoint import build_endpoint
 from edge_agent.lines.listen_bus import BusListener, Line
 from edge_agent.lines.listen_configuration import SerialEndpointSettings, TcpEndpointSettings
-from edge_agent.lines.plan_listeners import plan_listeners
+from edge_agent.plan_agent import plan_listening_line
 from edge_agent.settings.configuration import AgentSettings
 from simulators.gb26875_frame import make_component_state, make_transmitter_state
 from simulators.gb26875_transmitter import FireTransmitter
@@ -401,15 +403,14 @@ def test_nothing_is_confirmed_that_the_disk_refused_and_the_next_try_is():
     settings = AgentSettings.model_validate(
         tomllib.loads(CONFIGURATION.format(mqtt_port=1, hj212_port=1, fire_port=free_port(), tty="x", panel=PANEL))
     )
-    *_, plan = plan_listeners(settings.bus, Path("/"), ChannelTable())
+    plan = plan_listening_line(settings.bus[-1], Path("/"))
+    port, endpoint = plan.bus.endpoint, build_endpoint(plan, ChannelTable())
     transmitter, disk = FireTransmitter(PANEL, clock(), timeout_s=0.3), Disk()
 
     async def scenario() -> None:
-        listening = asyncio.create_task(
-            BusListener(plan.bus_id, LISTENERS[plan.port.kind](plan.port), plan.endpoint, disk).run()
-        )
+        listening = asyncio.create_task(BusListener(plan.bus_id, LISTENERS[port.kind](port), endpoint, disk).run())
         await asyncio.sleep(0.1)
-        reader, writer = await asyncio.open_connection("127.0.0.1", plan.port.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
         writer.write(transmitter.send(make_component_state((1, 3), 40, 17, 3, "走廊", clock()), time.monotonic()))
         async with asyncio.timeout(DEADLINE_S):
             while not transmitter.confirmed:
@@ -428,7 +429,7 @@ def test_nothing_is_confirmed_that_the_disk_refused_and_the_next_try_is():
 
 def test_a_port_that_is_taken_is_a_lost_line_and_is_found_when_it_is_free():
     document = {"kind": "tcp", "port": free_port()}
-    listener = LISTENERS["tcp"](TcpEndpointSettings.model_validate(document))
+    listener = LISTENERS["tcp"](check_settings(TcpEndpointSettings, document, "test"))
 
     async def scenario() -> None:
         opened = asyncio.Event()

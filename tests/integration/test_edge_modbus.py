@@ -19,20 +19,22 @@ import tty
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from pymodbus.framer import FramerType
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from contracts.configuration import check_settings
 from contracts.quality import Reason
 from edge_agent.channel_table import ChannelTable
 from edge_agent.drivers import DRIVERS
-from edge_agent.lines.build_poller import build_poller
+from edge_agent.lines.build_poller import build_line, build_poller
 from edge_agent.lines.device_poll import ModbusRequest
 from edge_agent.modbus.modbus_write import ModbusWrite
 from edge_agent.modbus.register_limits import LimitMemory
-from edge_agent.plan_agent import plan_bus
+from edge_agent.plan_agent import plan_polled_line
 from edge_agent.settings.configuration import ModbusRtuBusSettings, ModbusTcpBusSettings
 from edge_agent.settings.profile import ModbusProfile
 from simulators.modbus_frame import Request, compute_crc, split_rtu
@@ -58,10 +60,12 @@ def nodes(device_ids, places=(0,), **settings) -> list[dict]:
 
 def tcp_bus(port: int, framing: str, device_ids=(1,), **settings) -> ModbusTcpBusSettings:
     node = nodes(device_ids, **settings.pop("node", {}))
-    return ModbusTcpBusSettings.model_validate(
+    return check_settings(
+        ModbusTcpBusSettings,
         {"bus_id": "b", "kind": "modbus_tcp", "host": "127.0.0.1", "port": port, "timeout_s": 0.2, "framing": framing}
         | settings
-        | {"node": node}
+        | {"node": node},
+        "test",
     )
 
 
@@ -117,8 +121,17 @@ async def line(kind: str, framing: str) -> AsyncIterator[object]:
         else:
             near, far = await stack.enter_async_context(pseudo_terminals())
             server = ModbusSerialServer([table()], framer=FramerType(framing), port=far, baudrate=115200)
-            bus = ModbusRtuBusSettings.model_validate(
-                {"bus_id": "b", "kind": kind, "port": near, "baud_rate": 115200, "framing": framing, "node": nodes([1])}
+            bus = check_settings(
+                ModbusRtuBusSettings,
+                {
+                    "bus_id": "b",
+                    "kind": kind,
+                    "port": near,
+                    "baud_rate": 115200,
+                    "framing": framing,
+                    "node": nodes([1]),
+                },
+                "test",
             )
         await server.serve_forever(background=True)
         stack.push_async_callback(server.shutdown)
@@ -229,8 +242,8 @@ class Kept:
 async def polling(bus, memory: LimitMemory | None = None):
     channels = ChannelTable()
     kept = Kept(channels)
-    plan = plan_bus(bus, {"counter": COUNTER}, channels, LimitMemory() if memory is None else memory)
-    poller = build_poller(plan, kept, lambda: None)
+    line = build_line(plan_polled_line(bus, {"counter": COUNTER}, Path("/")), channels, memory)
+    poller = build_poller(line, kept, lambda: None)
     task = asyncio.create_task(poller.run())
     try:
         yield kept, poller

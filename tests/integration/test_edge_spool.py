@@ -567,6 +567,21 @@ def test_a_spool_of_an_older_agent_is_taken_over_with_all_its_batches(path):
     assert taken.readings == [("node-0", "level", 5, 1.5, 0), ("gone", "level", 5, None, 64)]
 
 
+def test_bd_seq_goes_on_in_a_new_file_and_after_an_agent_that_kept_it_in_the_file(path):
+    with spool_thread(path) as thread:
+        assert [asyncio.run(thread.begin_connection()) for _ in range(3)] == [0, 1, 2]
+    path.write_bytes(b"this is no database any more" * 1000)
+    with spool_thread(path) as thread:
+        assert thread.set_aside_total == 1
+        assert asyncio.run(thread.begin_connection()) == 3
+    Path(f"{path}.bdseq").unlink()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO meta (name, number) VALUES ('bd_seq', 41)")
+        connection.commit()
+    with spool_thread(path) as thread:
+        assert asyncio.run(thread.begin_connection()) == 42, "as an agent up to 0.1 has left it"
+
+
 def test_a_folder_that_does_not_take_files_costs_the_spool_and_not_the_agent(path, caplog):
     path.parent.joinpath("in-the-way").touch()
     with spool_thread(path.parent / "in-the-way" / "spool.sqlite", now_s=100.0) as thread:

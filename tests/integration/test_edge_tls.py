@@ -22,6 +22,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from contracts.configuration import check_settings
 from edge_agent.errors import CredentialError
 from edge_agent.settings.configuration import MqttSettings
 from edge_agent.uplink.broker_choice import EndKind
@@ -72,7 +73,9 @@ def port(tmp_path_factory: pytest.TempPathFactory, certificates: Path) -> Iterat
 
 def settings(port: int, **tls: str | None) -> MqttSettings:
     table = {"ca_file": "city.pem", "certificate_file": "gw-1.pem", "key_file": "gw-1.key", **tls}
-    return MqttSettings.model_validate({"port": port, "tls": {k: v for k, v in table.items() if v is not None}})
+    return check_settings(
+        MqttSettings, {"port": port, "tls": {k: v for k, v in table.items() if v is not None}}, "test"
+    )
 
 
 def connect(link: BrokerLink) -> ConnectionReport:

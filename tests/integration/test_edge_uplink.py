@@ -32,6 +32,7 @@ from contracts import uplink
 from contracts.ranges import BATCH_MAX, RangeSet
 from contracts.sparkplug.datatype import DataType
 from contracts.sparkplug.payload import Metric, Payload, decode_payload, encode_payload
+from tests.edge_configuration import gateway, modbus_bus, strain_node
 
 pytestmark = pytest.mark.needs_mosquitto
 
@@ -40,41 +41,18 @@ DEADLINE_S = 20.0
 STATE_TOPIC = "spBv1.0/STATE/citysense"
 NCMD_TOPIC = "spBv1.0/harbour/NCMD/gw-test"
 
-CONFIGURATION = """
-[gateway]
-gateway_id = "gw-test"
-district_id = "harbour"
-[mqtt]
-port = {mqtt_port}
-protocol = "{protocol}"
-keepalive_s = 2
-{primary_host}
-[spool]
-path = "spool.sqlite"
-flush_interval_s = 0.1
-resend_after_s = {resend_after_s}
-backlog_batches_per_s = 500.0
-[[bus]]
-bus_id = "strain-tcp"
-kind = "modbus_tcp"
-host = "127.0.0.1"
-port = {modbus_port}
-timeout_s = 1.0
-[[bus.node]]
-node_id = "strain-1"
-profile = "winners_vtn416"
-device_id = 1
-channel_index = 1
-poll_interval_s = 0.2
-calibration.strain = {{ kind = "vibrating_wire", gauge_factor = 4.062, zero_frequency_hz = 900.0 }}
-[[bus.node]]
-node_id = "strain-2"
-profile = "winners_vtn416"
-device_id = 1
-channel_index = 2
-poll_interval_s = 0.2
-calibration.strain = {{ kind = "vibrating_wire", gauge_factor = 4.062, zero_frequency_hz = 900.0 }}
-"""
+CONFIGURATION = "".join(
+    (
+        gateway(
+            "gw-test",
+            mqtt='protocol = "{protocol}"\nkeepalive_s = 2\n{primary_host}',
+            spool="flush_interval_s = 0.1\nresend_after_s = {resend_after_s}\nbacklog_batches_per_s = 500.0",
+        ),
+        modbus_bus("strain-tcp"),
+        strain_node("strain-1"),
+        strain_node("strain-2", channel_index=2),
+    )
+)
 STRAIN = 4.062 * (1000.0**2 - 900.0**2) * 1e-3
 """Of 10000 tenths of a hertz, by the gauge's formula."""
 

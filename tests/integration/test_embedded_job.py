@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ import pytest
 
 from contracts.fleet import FleetSnapshot
 from contracts.query import ChannelLatest
-from contracts.record import Record
+from contracts.record import Record, empty_record
+from contracts.uplink import BatchIdentity
 from stream_processor import channel_to_store
 from stream_processor.bounded_channel import BoundedChannel
 from stream_processor.channel_to_store import Job
@@ -21,6 +22,7 @@ from stream_processor.configuration import MqttSettings, StoreSettings
 from stream_processor.duckdb_store import DuckdbStore
 from stream_processor.effects import BatchReceived
 from stream_processor.fleet_index import FleetIndex
+from stream_processor.gap_ledger import GapLedger
 from stream_processor.host_session import HostSession
 from stream_processor.mqtt_to_channel import Bridge
 
@@ -159,5 +161,26 @@ def test_a_reading_that_a_third_party_gateway_tells_twice_is_stored_once_and_cou
             await running.hear(second, value)
         assert running.store.stored_total == 3
         assert running.job.counters.duplicate_observations_total == 1
+
+    run_with_job(scenario)
+
+
+def test_what_a_gateway_thinned_stands_in_the_ledger_and_is_remembered_by_the_next_process(
+    run_with_job: Callable[..., None],
+) -> None:
+    async def scenario(running: RunningJob) -> None:
+        thinned = BatchReceived(
+            "gw-1",
+            BatchIdentity("gw-1", 7, 1),
+            replace(empty_record(), batches=(BatchIdentity("gw-1", 7, 1),)),
+            thinned_readings=200,
+        )
+        running.channel.put(thinned)
+        await until(lambda: [row.stored_batches for row in running.job.ledger.rows()] == [1])
+        (row,) = running.job.ledger.rows()
+        assert (row.thinned_readings, row.stored_batches, row.missing_ranges) == (200, 1, [])
+        running.job.ledger = GapLedger()
+        running.job.restore(_fleet())
+        assert list(running.job.ledger.rows()) == [row]
 
     run_with_job(scenario)

@@ -103,6 +103,8 @@ class City:
         self.acknowledgements = []
         self.is_broker_connected = True
         self.outbox_events = 0
+        self.losses = None
+        """What gw-1 says that it had to give up."""
         self.unscored_batches_total = 0
         self.alarm_service = Service(self._alarm_routes)
         self.registry = Service(self._registry_routes)
@@ -162,7 +164,11 @@ class City:
 
         @app.get("/v1/health")
         async def health() -> PipelineHealth:
-            gateways = [GatewayHealth(gateway_id="gw-1", is_online=True, epoch=1, last_payload_ns=time.time_ns())]
+            gateways = [
+                GatewayHealth(
+                    gateway_id="gw-1", is_online=True, epoch=1, last_payload_ns=time.time_ns(), losses=self.losses
+                )
+            ]
             return PipelineHealth(
                 is_broker_connected=self.is_broker_connected,
                 stored_observations_total=1,

@@ -10,6 +10,8 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
+from contracts.query import AgentLosses
+
 pytestmark = pytest.mark.needs_chromium
 
 
@@ -212,6 +214,15 @@ def test_a_row_opens_its_trend_and_the_filter_narrows_the_rows(page, city):
     page.find("[data-counter=quarantine] button").click()
     page.see_text("#quarantine-panel", "no node <b>n-99</b>")
     page.screenshot("quarantine")
+    assert page.faults() == []
+
+
+def test_what_a_full_gateway_gave_up_stands_on_the_page_and_in_the_gateways_panel(page, city):
+    city.losses = AgentLosses(thinned_readings_total=12_340, since_ns=time.time_ns())
+    page.see_text("#banners", "gw-1 (12,340 thinned, 0 dropped, told ")
+    page.find("[data-counter=gateways] button").click()
+    page.see_text("#gateways-panel [data-gateway-id=gw-1]", "12,340")
+    page.screenshot("gateways")
     assert page.faults() == []
 
 

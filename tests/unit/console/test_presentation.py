@@ -10,17 +10,20 @@ import pytest
 
 import console
 from console.presentation import (
+    LOSSES_SHOWN_NS,
     NO_VALUE,
     Reader,
     describe_banners,
     describe_channel,
     describe_counters,
+    describe_gateways,
     format_time,
     format_value,
 )
 from console.texts import TEXTS, Language, Wording, choose_language
 from console.view_model import (
     FleetArrived,
+    HealthArrived,
     LatestArrived,
     Source,
     SourceAnswered,
@@ -33,7 +36,7 @@ from contracts.condition import Direction
 from contracts.fleet import Domain, FleetSnapshot, LifecycleState
 from contracts.quality import REASONS, Level, Reason
 from contracts.quantity import QUANTITIES
-from contracts.query import ChannelLatest, LatestPage
+from contracts.query import AgentLosses, ChannelLatest, GatewayHealth, LatestPage, PipelineHealth
 
 NOON_NS = 1_795_348_800_000_000_000  # 2026-11-22T12:00:00Z
 EN = Reader(Wording(Language.EN), dt.UTC, NOON_NS + 60_000_000_000)
@@ -138,6 +141,50 @@ def test_each_source_that_is_down_is_said_with_the_time_of_its_last_answer():
 def test_one_service_that_is_down_is_one_banner():
     state = answered(Source.ALARMS, Source.FLEET)
     assert describe_banners(state, EN) == ["Stream processor has not answered yet – no values are known"]
+
+
+def with_gateways(*losses, now_ns=NOON_NS):
+    """The page's state after a health with a gateway for each of these losses."""
+    gateways = [
+        GatewayHealth(gateway_id=f"gw-{at}", is_online=True, epoch=1, last_payload_ns=NOON_NS, losses=each)
+        for at, each in enumerate(losses, start=1)
+    ]
+    health = PipelineHealth(
+        is_broker_connected=True, stored_observations_total=0, duplicate_batches_total=0, quarantined_total=0,
+        unscored_batches_total=0, shed_batches_total=0, queued_batches=0, outbox_events=0, gateways=gateways,
+    )  # fmt: skip
+    state, change = step(answered(*Source), HealthArrived(health, now_ns))
+    return state, change
+
+
+def test_a_full_gateway_that_gave_up_readings_stands_in_the_banner_for_a_day():
+    losses = AgentLosses(thinned_readings_total=12_340, discarded_readings_total=7, since_ns=NOON_NS)
+    state, change = with_gateways(None, losses, AgentLosses())
+    assert change.is_status, "the page is told at once"
+    (banner,) = describe_banners(state, EN)
+    assert "gw-2 (12,340 thinned, 7 dropped, told 12:00:00)" in banner
+    assert "gw-1" not in banner
+    assert "gw-3" not in banner, "it told that it gave up nothing"
+    tomorrow = Reader(EN.wording, EN.zone, NOON_NS + LOSSES_SHOWN_NS)
+    assert describe_banners(state, tomorrow) == []
+    assert describe_gateways(state, tomorrow)[0].thinned == "12,340", "the panel keeps it"
+
+
+def test_a_banner_names_the_gateways_that_told_last_and_counts_the_others():
+    state, _ = with_gateways(*(AgentLosses(thinned_readings_total=at, since_ns=NOON_NS + at) for at in range(1, 6)))
+    (banner,) = describe_banners(state, EN)
+    assert [f"gw-{at}" in banner for at in range(1, 6)] == [False, False, True, True, True]
+    assert banner.endswith("and 2 more")
+
+
+def test_the_panel_of_gateways_begins_with_those_that_gave_up_anything():
+    state, _ = with_gateways(None, AgentLosses(), AgentLosses(spools_set_aside_total=1, since_ns=NOON_NS))
+    rows = describe_gateways(state, EN)
+    assert [(row.gateway_id, row.set_aside, row.thinned, row.since) for row in rows] == [
+        ("gw-3", "1", "0", "12:00:00"),
+        ("gw-1", NO_VALUE, NO_VALUE, NO_VALUE),
+        ("gw-2", "0", "0", NO_VALUE),
+    ]
 
 
 def test_counters_of_a_source_that_is_not_live_are_dashes():

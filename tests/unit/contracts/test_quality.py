@@ -20,6 +20,7 @@ STORED_CODES = {
     1: "clock_suspect",
     2: "step_suspect",
     3: "flat_line",
+    4: "incomplete",
     64: "no_answer",
     65: "crc_error",
     66: "malformed_frame",

@@ -26,6 +26,7 @@ UCUM_CODES = {
     "um/m": "micrometre per metre (microstrain)",
     "ug/m3": "microgram per cubic metre",
     "{count}": "the number one, annotated",
+    "{cycles}": "the number one, annotated: cycles of a rainflow count",
     "{LEL}.m": "metre, annotated: lower explosive limits along a path",
     "s": "second",
     "A": "ampere",
@@ -47,6 +48,13 @@ UCUM_CODES = {
     "/cm2": "per square centimetre",
     "/cm2/h": "per square centimetre and hour",
     "W/m2": "watt per square metre",
+    "ng/L": "nanogram per litre",
+    "ug/L": "microgram per litre",
+    "/L": "per litre",
+    "Bq/L": "becquerel per litre",
+    "m2": "square metre",
+    "t/km2/mo": "tonne per square kilometre and month",
+    "{PCU}": "the number one, annotated: platinum-cobalt units of colour",
 }
 """UCUM case-sensitive codes that are known to be valid (https://ucum.org/ucum, tables 1 to 24)."""
 EXTREMES_ON_EARTH = {
@@ -97,6 +105,19 @@ def test_the_plausible_range_is_a_finite_range_and_nothing_outside_is_plausible(
     assert quantity.is_plausible(high)
     assert not quantity.is_plausible(math.nextafter(low, -math.inf))
     assert not quantity.is_plausible(math.nextafter(high, math.inf))
+
+
+def test_a_factor_that_nobody_knows_is_a_quantity_under_its_code_and_no_other_name_is():
+    assert "hj212_w99051" in QUANTITIES
+    assert QUANTITIES["hj212_w99051"] == QUANTITIES.get("hj212_w99051")
+    assert QUANTITIES["hj212_w99051"].unit == "[arb'U]", "UCUM's arbitrary unit: nobody says which it is"
+    assert QUANTITIES["hj212_w99051"].is_plausible(-1e9)
+    assert "hj212_w99051" not in list(QUANTITIES), "the table does not grow by being asked"
+    for name in ("hj212_", "hj212_w-1", "hj212_" + "9" * 13, "w99051", "x"):
+        assert name not in QUANTITIES
+        assert QUANTITIES.get(name) is None
+        with pytest.raises(KeyError):
+            QUANTITIES[name]
 
 
 @each_quantity

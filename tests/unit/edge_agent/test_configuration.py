@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import ConfigurationError
+from edge_agent.agent_plan import PolledLinePlan
 from edge_agent.cli import run_command
 from edge_agent.plan_agent import plan_agent
 from edge_agent.settings.configuration import parse_configuration
@@ -21,21 +22,26 @@ def faults_of(text: str) -> dict[str, str]:
     return {fault.path: fault.message for fault in caught.value.faults}
 
 
+def polled(settings) -> list[PolledLinePlan]:
+    plan = plan_agent(settings, PROFILES, Path("/etc/agent"))
+    return [line for line in plan.lines if isinstance(line, PolledLinePlan)]
+
+
 def test_the_shipped_example_is_right_and_plans_its_buses():
     settings = parse_configuration(EXAMPLE, "example.toml", PROFILES)
-    channels, buses = plan_agent(settings, PROFILES, Path("/etc/agent"))
-    assert [plan.settings.kind for plan in buses] == ["modbus_tcp", "modbus_rtu", "serial_frame"]
-    assert [channels[alias + 1].metric_name for alias in range(len(channels))] == [
-        "gas-001/methane_lel",
-        "strain-07/strain",
-        "deck-temperature-1/temperature",
-        "co2-1/carbon_dioxide",
+    plans = polled(settings)
+    assert [plan.settings.kind for plan in plans] == ["modbus_tcp", "modbus_rtu", "serial_frame"]
+    assert [name for plan in plans for name in plan.channel_names()] == [
+        ("gas-001", "methane_lel"),
+        ("strain-07", "strain"),
+        ("deck-temperature-1", "temperature"),
+        ("co2-1", "carbon_dioxide"),
     ]
 
 
 def test_a_relative_port_is_relative_to_the_file():
     text = EXAMPLE.replace('port = "/dev/ttyS1"', 'port = "pty/co2"')
-    _, buses = plan_agent(parse_configuration(text, "example.toml", PROFILES), PROFILES, Path("/etc/agent"))
+    buses = polled(parse_configuration(text, "example.toml", PROFILES))
     assert buses[2].settings.port == "/etc/agent/pty/co2"
     assert buses[1].settings.port.startswith("/dev/serial/"), "an absolute one stays as it is"
 
@@ -143,20 +149,18 @@ def test_an_instrument_that_is_sold_for_several_gases_must_say_for_which_one():
     assert "is missing: one of" in faults["$.bus[5].node[0].measures"]
     assert "'argon': one of" in faults_of(EXAMPLE + NODE + 'measures = "argon"\n')["$.bus[5].node[0].measures"]
     settings = parse_configuration(EXAMPLE + NODE + 'measures = "oxygen"\n', "agent.toml", PROFILES)
-    channels, _ = plan_agent(settings, PROFILES, Path("/etc/agent"))
-    assert channels[len(channels)].metric_name == "co-9/oxygen"
+    assert list(polled(settings)[-1].channel_names()) == [("co-9", "oxygen")]
     only_gas = EXAMPLE.replace('profile = "geokon_3810a"', 'profile = "geokon_3810a"\nmeasures = "oxygen"')
     assert "leave measures out" in next(iter(faults_of(only_gas).values()))
 
 
 def test_deadbands_are_in_units_or_percent_of_the_instruments_range():
     text = EXAMPLE + NODE + 'measures = "oxygen"\n[bus.node.report]\noxygen = { deadband = 0.2, max_silence_s = 30 }\n'
-    _, buses = plan_agent(parse_configuration(text, "agent.toml", PROFILES), PROFILES, Path("/etc/agent"))
-    ((_alias, rule),) = buses[3].devices[0].report.items()
+    (rule,) = polled(parse_configuration(text, "agent.toml", PROFILES))[3].devices[0].reports()
     assert (rule.deadband, rule.max_silence_s) == (0.2, 30.0)
     xrl = NODE.replace("_xcd_rfd", "_xrl") + "[bus.node.report]\nmethane_lel = { deadband_percent = 2.0 }\n"
-    _, buses = plan_agent(parse_configuration(EXAMPLE + xrl, "agent.toml", PROFILES), PROFILES, Path("/etc/agent"))
-    assert next(iter(buses[3].devices[0].report.values())).deadband == 2.0, "2 % of 0 to 100 %LEL"
+    (rule,) = polled(parse_configuration(EXAMPLE + xrl, "agent.toml", PROFILES))[3].devices[0].reports()
+    assert rule.deadband == 2.0, "2 % of 0 to 100 %LEL"
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,19 @@ def test_a_batch_that_was_thinned_says_how_much_is_missing_and_may_be_empty():
         uplink.BATCH: 2,
         uplink.THINNED: 200,
     }
+
+
+def test_runs_of_unlike_readings_keep_their_order_and_values():
+    now_ns, old_ns = 1_760_000_000_000_000_000, 5_000_000
+    readings = [
+        (127, now_ns, 1.5, 0),
+        (128, now_ns, -0.1, 0),  # the alias takes a byte more
+        (129, now_ns, None, int(Reason.NO_ANSWER)),
+        (130, now_ns, 7.0, int(Reason.OUT_OF_RANGE)),
+        (16_383, now_ns, 2.0, 0),
+        (16_384, old_ns, 3.0, 0),  # and so do alias and time
+        (16_385, now_ns, 4.0, 0),
+    ]
+    octets = encode_ddata(readings, now_ms=1, seq=1, epoch=1, batch=1, is_historical=False)
+    decoded = [(one.alias, one.timestamp_ms, one.value) for one in decode_payload(octets).metrics[2:]]
+    assert decoded == [(alias, time_ns // 1_000_000, value) for alias, time_ns, value, _ in readings]

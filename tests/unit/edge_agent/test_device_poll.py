@@ -6,8 +6,10 @@ import pytest
 
 from contracts.quality import Reason
 from edge_agent.lines.device_poll import NARROW_AGAIN_S, ModbusDevice
+from edge_agent.modbus.register_plan import SERIAL_REQUEST_COST
 from edge_agent.settings.configuration import ModbusNodeSettings
 from edge_agent.settings.load_profiles import load_profiles
+from edge_agent.settings.plan_modbus import ModbusPlanner
 from edge_agent.settings.profile import ModbusProfile
 
 PROFILES = load_profiles()
@@ -21,13 +23,10 @@ def build(profile: str, places: tuple = (None,), **extra) -> ModbusDevice:
         settings = ModbusNodeSettings.model_validate(
             {"node_id": f"n{alias}", "profile": profile, "device_id": 1, "channel_index": place, **extra}
         )
-        aliases = {}
         fitted = PROFILES[profile].fitted(settings.measures)
-        for channel in fitted.channel:
-            alias += 1
-            aliases[channel.quantity] = alias
-        nodes.append((settings, fitted, aliases))
-    return ModbusDevice(1, nodes)
+        alias += len(fitted.channel)
+        nodes.append((settings, fitted))
+    return ModbusDevice(ModbusPlanner().plan_device(1, nodes, SERIAL_REQUEST_COST), range(1, alias + 1))
 
 
 class RegisterImage:
@@ -330,7 +329,7 @@ def made_up(**channel) -> ModbusDevice:
         {"protocol": "modbus", "title": "t", "source": "made up for this test", "channel": [row]}
     )
     settings = ModbusNodeSettings(node_id="n", profile="p", device_id=1)
-    return ModbusDevice(1, [(settings, profile, {"pressure": 1})])
+    return ModbusDevice(ModbusPlanner().plan_device(1, [(settings, profile)], SERIAL_REQUEST_COST), [1])
 
 
 def test_an_enumeration_gives_each_code_its_value_and_an_unknown_one_none():

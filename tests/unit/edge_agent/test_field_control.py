@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+from contracts.configuration import check_settings
 from contracts.quality import Reason
 from edge_agent.lines.bus_schedule import DeviceRhythm
 from edge_agent.lines.device_watch import DeviceWatch
@@ -60,7 +61,7 @@ async def on_a_busy_line(tmp_path, act):
     driver = BusyDriver()
     device = PolledDevice("one", OneDevice(), DeviceWatch({1: 10.0}), DeviceRhythm(0.01, 1.0))
     poller = BusPoller("rs485", driver, [device], NoSink())
-    actuator = Actuator("rs485", "siren", 1, ActuatorSettings.model_validate(HORN))
+    actuator = Actuator("rs485", "siren", 1, check_settings(ActuatorSettings, HORN, "test"))
     control = FieldControl([actuator], {"rs485": poller}, AuditLog(tmp_path / "audit.jsonl"))
     polling = asyncio.create_task(poller.run())
     async with asyncio.timeout(10):

@@ -25,7 +25,7 @@ from edge_agent.gb26875.gb26875_data import (
     encode_data_unit,
     encode_time,
 )
-from edge_agent.gb26875.gb26875_decode import Gb26875Decoder
+from edge_agent.gb26875.gb26875_decode import build_decoder
 from edge_agent.gb26875.gb26875_frame import Command, Frame, build_search, decode_frame, encode_frame
 from edge_agent.gb26875.gb26875_report import read_data_unit
 from simulators.gb26875_frame import (
@@ -50,7 +50,7 @@ NAMES = {
 
 
 def decode(*pieces: bytes) -> list:
-    decoder = Gb26875Decoder()
+    decoder = build_decoder()
     return [found for piece in pieces for found in decoder.feed(piece)] + decoder.finish()
 
 

@@ -11,9 +11,10 @@ from contracts.errors import ConfigurationError
 from contracts.quality import Reason
 from edge_agent.channel_table import ChannelTable
 from edge_agent.gb26875.gb26875_endpoint import Gb26875Endpoint
+from edge_agent.lines.build_endpoint import build_endpoint
 from edge_agent.lines.listen_configuration import Gb26875BusSettings
 from edge_agent.lines.listen_effect import Deliver, Lane, Moment, Note, Send
-from edge_agent.lines.plan_listeners import plan_listeners
+from edge_agent.plan_agent import plan_listening_line
 from simulators.gb26875_frame import make_analogue, make_component_state, make_time, make_transmitter_state
 from simulators.gb26875_transmitter import FireTransmitter
 
@@ -49,10 +50,11 @@ def bus(*nodes: dict, **changes) -> Gb26875BusSettings:
 
 
 def endpoint_of(**changes) -> Gb26875Endpoint:
-    (plan,) = plan_listeners([bus(**changes)], Path("/dev"), ChannelTable())
-    assert plan.port.port == "/dev/tty"
-    assert isinstance(plan.endpoint, Gb26875Endpoint)
-    return plan.endpoint
+    plan = plan_listening_line(bus(**changes), Path("/dev"))
+    assert plan.bus.endpoint.port == "/dev/tty"
+    endpoint = build_endpoint(plan, ChannelTable())
+    assert isinstance(endpoint, Gb26875Endpoint)
+    return endpoint
 
 
 def at(seconds: float) -> Moment:

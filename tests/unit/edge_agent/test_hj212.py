@@ -10,8 +10,8 @@ import pytest
 from contracts.quality import Reason
 from contracts.quantity import QUANTITIES
 from edge_agent.commands.decoded import DecodedFrame, Rejected
-from edge_agent.hj212.hj212_decode import Hj212Decoder
-from edge_agent.hj212.hj212_factor import FACTORS
+from edge_agent.hj212.hj212_decode import build_decoder
+from edge_agent.hj212.hj212_factor import DOUBTFUL, FACTORS, convert
 from edge_agent.hj212.hj212_frame import compute_crc, encode_frame, segment_of
 from edge_agent.hj212.hj212_packets import PATIENCE_S, PacketAssembly
 from edge_agent.hj212.hj212_report import Statistic, judge_flag, read_report
@@ -28,7 +28,7 @@ each_bad = pytest.mark.parametrize("row", BAD, ids=[row["id"] for row in BAD])
 
 
 def decode(*pieces: bytes) -> list:
-    decoder = Hj212Decoder()
+    decoder = build_decoder()
     return [found for piece in pieces for found in decoder.feed(piece)] + decoder.finish()
 
 
@@ -153,6 +153,49 @@ def test_every_factor_has_a_quantity_of_the_table_and_a_unit():
         assert factor.total_quantity is None or factor.total_quantity in QUANTITIES
         if factor.factor == 1.0:
             assert factor.unit == QUANTITIES[factor.quantity].unit, code
+
+
+def test_converted_values_are_statistics_of_their_own():
+    groups = parse_groups("a34013-Rtd=20,a34013-ZsRtd=31.5,a34013-Flag=N,a34013-EFlag=A01,a34013-SampleTime=1")
+    report = read_report(groups, "31")
+    assert {one.statistic: one.value for one in report.readings} == {Statistic.RTD: 20.0, Statistic.ZS_RTD: 31.5}
+    assert report.unknown == {}
+
+
+def test_a_total_of_micrograms_is_counted_in_grams_and_told_in_kilograms():
+    (reading,) = read_report(parse_groups("w20120-Cou=250,w20120-Flag=N"), "32").readings
+    assert (reading.quantity, reading.value) == ("discharged_mass", 0.25)
+
+
+def test_a_factor_whose_unit_the_annex_misprints_is_not_guessed():
+    report = read_report(parse_groups("a21001-Rtd=3.5,a21001-Flag=N"), "31")
+    assert report.readings == []
+    assert report.unknown["a21001-Rtd"] == "3.5"
+    (kept,) = report.under_code
+    assert kept.in_unit("ug/m3", DOUBTFUL["a21001"]) == (0.0035, Reason.OK)
+
+
+@pytest.mark.parametrize(
+    ("unit", "into", "number"),
+    [
+        ("ug/L", "mg/L", 0.001),
+        ("mg/m3", "ug/m3", 1e3),
+        ("L/s", "m3/h", 3.6),
+        ("kPa", "kPa", 1.0),
+        ("mg/L", "m", None),
+    ],
+)
+def test_a_number_in_another_unit(unit, into, number):
+    assert convert(1.0, unit, into) == number
+
+
+def test_all_codes_of_water_and_gas_of_both_transcriptions_are_known_with_their_unit():
+    codes = json.loads((Path(__file__).parents[2] / "golden/edge_hj212/annex_b.json").read_text())["units"]
+    assert codes.keys() | {"a05024"} == {code for code in [*FACTORS, *DOUBTFUL] if code[0] in "wa"}, "and ozone"
+    said_here = {"a34001", "a34002", "a34004", "a34005"}
+    for code, unit in codes.items():
+        if code not in DOUBTFUL and code not in said_here:
+            assert FACTORS[code].unit == unit, code
 
 
 def test_times_are_chinas_and_impossible_ones_are_none():

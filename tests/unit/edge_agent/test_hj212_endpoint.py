@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from contracts.configuration import check_settings
 from contracts.errors import ConfigurationError
 from contracts.quality import Reason
+from edge_agent.agent_plan import ListeningLinePlan
 from edge_agent.channel_table import ChannelTable
 from edge_agent.hj212.hj212_endpoint import CLOCK_AGAIN_S, Hj212Endpoint
 from edge_agent.hj212.hj212_segment import format_time
+from edge_agent.lines.build_endpoint import build_endpoint
 from edge_agent.lines.listen_configuration import Hj212BusSettings
 from edge_agent.lines.listen_effect import Deliver, Lane, Moment, Note, Send
-from edge_agent.lines.plan_listeners import plan_listeners
 from simulators.hj212_station import Hj212Station
 
 SECOND = 10**9
@@ -36,10 +35,10 @@ def bus(**changes) -> Hj212BusSettings:
     return check_settings(Hj212BusSettings, document, "test")
 
 
-def endpoint_of(**changes) -> Hj212Endpoint:
-    (plan,) = plan_listeners([bus(**changes)], Path("/"), ChannelTable())
-    assert isinstance(plan.endpoint, Hj212Endpoint)
-    return plan.endpoint
+def endpoint_of(channels: ChannelTable | None = None, **changes) -> Hj212Endpoint:
+    endpoint = build_endpoint(ListeningLinePlan(bus(**changes)), ChannelTable() if channels is None else channels)
+    assert isinstance(endpoint, Hj212Endpoint)
+    return endpoint
 
 
 def at(seconds: float) -> Moment:
@@ -154,6 +153,85 @@ def test_a_station_is_told_its_intervals_once_and_each_request_is_ended_by_its_r
     assert all(one["Flag"] == "5" and one["PW"] == "123456" and one["ST"] == "32" for one in station.requests)
     assert len({one["QN"] for one in station.requests}) == 3
     assert sent(conversation.tick(at(1000))) == b""
+
+
+def notes(effects, event):
+    return [one.detail for one in effects if isinstance(one, Note) and one.event == event]
+
+
+def talk(endpoint, station, *, seconds=9):
+    """All that an endpoint notes until it has nothing more to ask."""
+    conversation = endpoint.begin()
+    effects = conversation.receive(report(station), at(0))
+    noted = list(effects)
+    for step in range(1, seconds):
+        effects = conversation.receive(station.receive(sent(effects)), at(step))
+        noted += effects
+    return noted
+
+
+def test_a_station_is_asked_for_its_clock_and_intervals_and_what_it_says_is_noted():
+    clock = format_time(T0 + 20 * SECOND)
+    station = Hj212Station(MN, "123456", settings={"RtdInterval": "60", "MinInterval": "10", "SystemTime": clock})
+    noted = talk(endpoint_of(reads_settings=True, realtime_interval_s=30), station)
+    assert [one["CN"] for one in station.requests] == ["1062", "1011", "1061", "1063"]
+    said = notes(noted, "station_setting")
+    assert [one.partition("says=")[2] for one in said] == [
+        f"'SystemTime={clock}'",
+        "'RtdInterval=30'",
+        "'MinInterval=10'",
+    ]
+    assert notes(noted, "station_setting_differs") == []
+    assert len([one for one in events(noted) if one == "request_done"]) == 4
+
+
+def test_an_interval_that_was_not_taken_over_and_a_wrong_clock_are_told_and_the_clock_is_set():
+    clock = format_time(T0 - 7_200 * SECOND)
+    settings = {"RtdInterval": "60", "MinInterval": "10", "SystemTime": clock}
+    station = Hj212Station(MN, "123456", settings=settings, is_stubborn=True)
+    noted = talk(endpoint_of(reads_settings=True, realtime_interval_s=30, minute_interval_min=10), station, seconds=12)
+    differs = notes(noted, "station_setting_differs")
+    assert any("off_s=-720" in one for one in differs), differs
+    assert any("RtdInterval='60' wanted=30" in one for one in differs)
+    assert not any("MinInterval" in one for one in differs)
+    assert [one["CN"] for one in station.requests][-1] == "1012"
+
+
+def test_a_factor_that_is_not_in_the_annex_is_kept_under_its_code_as_it_was_sent():
+    node = {"node_id": "a", "mn": MN, "password": "123456", "factors": ["w01018"], "other_factors": ["w99999", "011"]}
+    channels = ChannelTable()
+    endpoint = endpoint_of(channels, node=[node])
+    assert [channels[alias].quantity for alias in (1, 2, 3)] == [
+        "chemical_oxygen_demand",
+        "hj212_w99999",
+        "hj212_011",
+    ]
+    groups = [
+        {"DataTime": DATA_TIME},
+        {"w99999-Rtd": "-4.25", "w99999-Flag": "D"},
+        {"011-Rtd": "7"},
+        {"w88888-Rtd": "1"},
+    ]
+    frame = Hj212Station(MN, "123456").report(format_time(T0, has_milliseconds=True), "2011", groups, 0.0)
+    effects = endpoint.begin().receive(frame, at(0))
+    assert [(alias, value, reason) for alias, _, value, reason in readings(effects)] == [
+        (2, -4.25, Reason.DEVICE_FAULT),
+        (3, 7.0, Reason.OK),
+    ]
+    assert endpoint.passed_over_total == 1
+    assert "w88888" in notes(effects, "factors_passed_over")[0]
+
+
+def test_a_station_that_sends_another_unit_than_the_standard_prints_is_believed():
+    node = {"node_id": "a", "mn": MN, "password": "123456", "factors": ["w20120", "a21001"]}
+    endpoint = endpoint_of(node=[{**node, "units": {"w20120": "mg/L", "a21001": "ug/m3"}}])
+    groups = [{"DataTime": DATA_TIME}, {"w20120-Rtd": "0.05", "w20120-Flag": "T"}, {"a21001-Rtd": "1500"}]
+    frame = Hj212Station(MN, "123456").report(format_time(T0, has_milliseconds=True), "2011", groups, 0.0)
+    effects = endpoint.begin().receive(frame, at(0))
+    assert [(value, reason) for _, _, value, reason in readings(effects)] == [
+        (50.0, Reason.OUT_OF_RANGE),
+        (1.5, Reason.OK),
+    ]
 
 
 @pytest.mark.parametrize(("wanted", "command"), [(True, "2011"), (False, "2012")])
@@ -310,7 +388,13 @@ def test_a_faulty_bus_is_named_by_path_and_value(changes, path, named):
 @pytest.mark.parametrize(
     ("node", "named"),
     [
-        ({"factors": ["w01018", "x99"]}, "'x99' is not one of"),
+        ({"factors": ["w01018", "x99"]}, "'x99' is none of annex B"),
+        ({"factors": [], "other_factors": []}, "there is none"),
+        ({"factors": ["a21001"]}, "needs its unit, which the standard misprints"),
+        ({"other_factors": ["w01018"]}, "it belongs into factors"),
+        ({"other_factors": ["w-1"]}, "'w-1' is no code"),
+        ({"units": {"w01018": "kPa"}}, "not one of ng/L, ug/L, mg/L, g/L"),
+        ({"units": {"w20120": "mg/L"}}, "not one of the factors"),
         ({"factors": ["a01001", "a01012"]}, "are both temperature"),
         ({"factors": ["w01001"], "statistic": "cou"}, "no total of a known unit"),
         ({"factors": ["w01018"], "password": "other"}, "two different passwords"),

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import ConfigurationError
-from edge_agent.lines.plan_listeners import plan_listeners
+from edge_agent.agent_plan import ListeningLinePlan, PolledLinePlan
+from edge_agent.channel_table import ChannelTable
+from edge_agent.lines.build_endpoint import build_endpoint
+from edge_agent.lines.build_poller import build_line
 from edge_agent.plan_agent import plan_agent
 from edge_agent.settings.configuration import AgentSettings, parse_configuration
 from edge_agent.settings.load_profiles import load_profiles
@@ -28,31 +31,34 @@ def faults_of(text: str) -> dict[str, str]:
 
 
 def test_the_shipped_examples_listening_buses_get_aliases_behind_the_polled_ones():
-    settings = parse(EXAMPLE)
-    channels, _ = plan_agent(settings, PROFILES, Path("/etc/agent"))
+    plan = plan_agent(parse(EXAMPLE), PROFILES, Path("/etc/agent"))
+    channels = ChannelTable()
+    for line in plan.lines:
+        if isinstance(line, PolledLinePlan):
+            build_line(line, channels)
     polled = len(channels)
-    stations, fire = plan_listeners(settings.bus, Path("/etc/agent"), channels)
-    assert [channels[alias].metric_name for alias in stations.endpoint.aliases] == [
+    listening = [line for line in plan.lines if isinstance(line, ListeningLinePlan)]
+    stations, fire = (build_endpoint(line, channels) for line in listening)
+    assert [channels[alias].metric_name for alias in stations.aliases] == [
         "outfall-1/chemical_oxygen_demand",
         "outfall-1/ph",
         "outfall-1-hours/chemical_oxygen_demand",
     ]
-    assert stations.endpoint.aliases == tuple(range(polled + 1, polled + 4))
-    assert [channels[alias].quantity for alias in fire.endpoint.aliases] == [
+    assert stations.aliases == tuple(range(polled + 1, polled + 4))
+    assert [channels[alias].quantity for alias in fire.aliases] == [
         "fire_alarm",
         "fault",
         "mains_failure",
         "battery_failure",
         "fire_alarm",
     ]
-    assert (stations.port.host, stations.port.port) == ("127.0.0.1", 8212)
+    assert (listening[0].bus.endpoint.host, listening[0].bus.endpoint.port) == ("127.0.0.1", 8212)
 
 
 def test_a_listening_port_is_relative_to_the_file_too():
     settings = parse(EXAMPLE.replace('port = "/dev/ttyS2"', 'port = "pty/fire"'))
-    channels, _ = plan_agent(settings, PROFILES, Path("/etc/agent"))
-    _, fire = plan_listeners(settings.bus, Path("/etc/agent"), channels)
-    assert fire.port.port == "/etc/agent/pty/fire"
+    *_, fire = plan_agent(settings, PROFILES, Path("/etc/agent")).lines
+    assert fire.bus.endpoint.port == "/etc/agent/pty/fire"
 
 
 def test_all_faults_are_named_at_once_with_path_and_value():
@@ -70,7 +76,7 @@ def test_all_faults_are_named_at_once_with_path_and_value():
     assert f"$.bus[{at}].endpoint.port" in faults, faults
     assert "82120" in faults[f"$.bus[{at}].endpoint.port"]
     assert f"$.bus[{at}].realtime_interval_s" in faults
-    assert "'w0' is not one of" in faults[f"$.bus[{at}].node[0]"]
+    assert "'w0' is none of annex B" in faults[f"$.bus[{at}].node[0]"]
     assert "9601" in faults[f"$.bus[{at + 1}].endpoint.baud_rate"]
     assert "stands at" in faults[f"$.bus[{at + 1}].node[1].node_id"]
     assert faults[f"$.bus[{at + 1}].node[1].profile"]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.configuration import check_settings
 from contracts.quality import Reason
+from edge_agent.agent_plan import ListeningLinePlan
 from edge_agent.channel_table import ChannelTable
 from edge_agent.gb26875.gb26875_endpoint import Gb26875Endpoint
 from edge_agent.hj212.hj212_frame import encode_frame
+from edge_agent.lines.build_endpoint import build_endpoint
 from edge_agent.lines.listen_configuration import Gb26875BusSettings, Hj212BusSettings
 from edge_agent.lines.listen_effect import Deliver, Endpoint, Moment, Send
 from edge_agent.lines.note_limit import EVENTS_MAX, PERIOD_S, NoteLimit
-from edge_agent.lines.plan_listeners import plan_listeners
 from edge_agent.lines.reading_memory import (
     AHEAD_MAX_NS,
     BEHIND_MAX_NS,
@@ -37,12 +36,12 @@ STATION = {"node_id": "s", "mn": "M1", "password": "1", "factors": ["w01018", "w
 
 def fire_endpoint() -> Endpoint:
     document = {"bus_id": "b", "kind": "gb26875_3", "endpoint": PORT, "node": [PANEL, SYSTEM]}
-    return plan_listeners([check_settings(Gb26875BusSettings, document, "t")], Path("/"), ChannelTable())[0].endpoint
+    return build_endpoint(ListeningLinePlan(check_settings(Gb26875BusSettings, document, "t")), ChannelTable())
 
 
 def station_endpoint() -> Endpoint:
     document = {"bus_id": "b", "kind": "hj212", "endpoint": PORT, "node": [STATION], "sets_timeouts": True}
-    return plan_listeners([check_settings(Hj212BusSettings, document, "t")], Path("/"), ChannelTable())[0].endpoint
+    return build_endpoint(ListeningLinePlan(check_settings(Hj212BusSettings, document, "t")), ChannelTable())
 
 
 def test_a_fire_alarm_is_beyond_its_set_point_whatever_anybody_configured():

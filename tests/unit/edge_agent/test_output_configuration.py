@@ -6,7 +6,8 @@ import pytest
 
 from contracts.errors import ConfigurationError
 from edge_agent.channel_table import ChannelTable
-from edge_agent.outputs.plan_outputs import plan_actuators, plan_conditions
+from edge_agent.outputs.plan_outputs import plan_conditions
+from edge_agent.plan_agent import plan_actuators
 from edge_agent.settings.configuration import AgentSettings, parse_configuration
 from edge_agent.settings.load_profiles import load_profiles
 

@@ -9,7 +9,9 @@ import pytest
 from contracts.quality import Reason
 from edge_agent.modbus.modbus_device import NARROW_AGAIN_S, PROBE_FIRST_S, ModbusDevice
 from edge_agent.modbus.register_limits import LimitMemory
+from edge_agent.modbus.register_plan import SERIAL_REQUEST_COST
 from edge_agent.settings.configuration import ModbusNodeSettings
+from edge_agent.settings.plan_modbus import ModbusPlanner
 from edge_agent.settings.profile import ModbusProfile
 
 NOT_ALLOWED = {"protocol": "modbus", "title": "t", "source": "made up for this test"}
@@ -24,8 +26,9 @@ def build(addresses: list[int], memory: LimitMemory | None = None, **settings) -
     nodes = []
     for address in addresses:
         node = ModbusNodeSettings(node_id=f"n{address}", profile="meter", device_id=1, channel_index=address)
-        nodes.append((node, profile, {"pressure": address + 1}))
-    return ModbusDevice(1, nodes, memory)
+        nodes.append((node, profile))
+    plan = ModbusPlanner().plan_device(1, nodes, SERIAL_REQUEST_COST)
+    return ModbusDevice(plan, [address + 1 for address in addresses], memory)
 
 
 class Meter:

@@ -23,6 +23,7 @@ from edge_agent.uplink.sparkplug_session import (
     EdgeNode,
     HostState,
     LineChanged,
+    LineWithdrawn,
     Phase,
     Publish,
     RebirthAsked,
@@ -135,6 +136,20 @@ def test_a_lost_line_is_one_death_and_its_return_one_birth():
     assert session.happen(LineChanged("bus-a", True)) == []
 
 
+def test_a_withdrawn_line_dies_once_and_is_born_with_other_channels_when_it_answers():
+    session = Session()
+    session.happen(Connected(0))
+    session.node.channels.withdraw("bus-a")
+    assert session.happen(LineWithdrawn("bus-a")) == ["DDEATH/bus-a"]
+    assert session.happen(LineWithdrawn("bus-a")) == []
+    assert session.happen(RebirthAsked()) == ["NBIRTH", "DBIRTH/bus-b"]
+    session.node.channels.add("bus-a", "node-new", "level")
+    assert session.happen(LineChanged("bus-a", True)) == ["DBIRTH/bus-a"]
+    (payload,) = session.payloads()
+    names = {metric.name for metric in payload.metrics if not metric.name.startswith("Uplink/")}
+    assert names == {"node-new/level"}
+
+
 def test_old_batches_of_a_dead_bus_are_sent_between_a_birth_and_a_death():
     session = Session()
     session.happen(LineChanged("bus-a", False))
@@ -170,8 +185,8 @@ def test_lost_batches_and_counters_are_node_data():
     named = {metric.name: metric.value for metric in session.payloads()[0].metrics}
     array = b"".join(number.to_bytes(8, "little") for number in (2, 4))
     assert named == {uplink.LOST_EPOCH: 8, uplink.LOST_RANGES: array}, "a UInt64Array, as its birth says"
-    session.happen(CountersChanged(Counters(5, 6, 7, 8)))
-    assert [metric.value for metric in session.payloads()[0].metrics] == [5, 6, 7, 8]
+    session.happen(CountersChanged(Counters(5, 6, 7, 8, 9)))
+    assert [metric.value for metric in session.payloads()[0].metrics] == [5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize(
@@ -183,6 +198,7 @@ def test_lost_batches_and_counters_are_node_data():
         Ticked(),
         LineChanged("bus-a", True),
         LineChanged("bus-a", False),
+        LineWithdrawn("bus-a"),
         BatchesLost(1, RangeSet([(1, 1)])),
         CountersChanged(Counters(1, 1)),
         ChannelsFound("bus-a"),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from edge_agent.spool.batch_columns import BatchColumns
 from edge_agent.spool.set_points import SetPoints
 from edge_agent.spool.thin_readings import thin_batches
+from edge_agent.spool.thin_spool import WINDOWS_S
 
 SECOND_NS = 1_000_000_000
 BAD = 64
@@ -72,7 +73,7 @@ def test_readings_that_came_out_of_order_are_thinned_by_their_time():
 readings = st.lists(
     st.tuples(
         st.integers(1, 3),
-        st.integers(0, 300).map(lambda second: second * SECOND_NS),
+        st.integers(0, 7_300).map(lambda second: second * SECOND_NS),
         st.floats(-100.0, 100.0),
         st.sampled_from([0, 0, 0, 0, BAD, 1]),
     ),
@@ -104,3 +105,27 @@ def test_laws_of_thinning(rows, cuts, window_s):
             assert pick((one[2] for one in of_channel), default=None) == pick((one[2] for one in of_left), default=None)
     again = thin(*kept, window_s=window_s, set_points=LIMITS)
     assert sum(map(len, again)) <= sum(map(len, kept))
+
+
+@given(readings, st.integers(1, 6), st.floats(-100.0, 100.0))
+@settings(max_examples=200)
+def test_no_excursion_beyond_any_level_vanishes_however_often_a_spool_is_thinned(rows, cuts, level):
+    """A set-point that only the platform knows, or that somebody sets next year, finds each hour in which it was
+    reached: with the readings that reached farthest, at their own times, on both sides."""
+    rows.sort(key=lambda one: one[1])
+    size = -(-len(rows) // cuts)
+    kept = [rows[at : at + size] for at in range(0, len(rows), size)]
+    for window_s in WINDOWS_S:
+        kept = thin(*kept, window_s=window_s)
+    left = [one for batch in kept for one in batch]
+    for channel in (1, 2, 3):
+        for window in {one[1] // (WINDOWS_S[-1] * SECOND_NS) for one in rows}:
+            before, after = ([one for one in some if _is_in(one, channel, window)] for some in (rows, left))
+            assert any(one[2] >= level for one in before) == any(one[2] >= level for one in after)
+            assert any(one[2] <= level for one in before) == any(one[2] <= level for one in after)
+            for pick in (min, max):
+                assert pick((one[2] for one in before), default=0) == pick((one[2] for one in after), default=0)
+
+
+def _is_in(one: Row, channel: int, window: int) -> bool:
+    return one[0] == channel and one[1] // (WINDOWS_S[-1] * SECOND_NS) == window

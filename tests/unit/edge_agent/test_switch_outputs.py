@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from contracts.configuration import check_settings
 from contracts.quality import Reason
 from edge_agent.outputs.actuator import Actuator, ActuatorSettings
 from edge_agent.outputs.audit_log import AuditLog
 from edge_agent.outputs.field_control import FieldControl
-from edge_agent.outputs.local_alarm import Switch
 from edge_agent.outputs.output_settings import CommandAction, OutputSettings
 from edge_agent.outputs.switch_outputs import OutputSwitcher, run_command
 
@@ -66,12 +66,12 @@ class Line:
 
 
 def switcher(tmp_path, line, **actions):
-    actuator = Actuator("rs485", "siren", 1, ActuatorSettings.model_validate(HORN))
+    actuator = Actuator("rs485", "siren", 1, check_settings(ActuatorSettings, HORN, "test"))
     audit = AuditLog(tmp_path / "audit.jsonl")
     write = {"kind": "write", "node_id": "siren", "actuator": "horn"}
     table = {"output_id": "siren", "condition": [CONDITION], "on": {**write, "value": 1}, "off": {**write, "value": 0}}
     control = FieldControl([actuator], {"rs485": line}, audit)
-    return OutputSwitcher(OutputSettings.model_validate({**table, **actions}), control, audit, tmp_path)
+    return OutputSwitcher(check_settings(OutputSettings, {**table, **actions}, "test"), control, audit, tmp_path)
 
 
 def outcomes(tmp_path):
@@ -92,7 +92,7 @@ def play(output, *steps):
     async def go():
         task = asyncio.create_task(output.run())
         for is_on, check in steps:
-            output.switch(Switch("siren", is_on, 1, 30.0, 5), "gas-1/methane_lel was 30")
+            output.switch(is_on, "gas-1/methane_lel was 30")
             await until(check)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

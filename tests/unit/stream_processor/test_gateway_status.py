@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from contracts.query import GatewayHealth
+from contracts.query import AgentLosses, GatewayHealth
 from stream_processor.distributed.gateway_status import REFRESH_NS, BridgeStatus, GatewayStatus
 from stream_processor.host_session import EdgeNode
 
@@ -39,6 +39,14 @@ def test_births_and_deaths_and_new_epochs_are_told_at_once(status):
     edge_node.go_offline(NOW + 3)
     assert [health.is_online for _, health in told(status, edge_node, NOW + 3)] == [False]
     assert told(status, edge_node, NOW + 4) == []
+
+
+def test_what_an_agent_had_to_give_up_is_told_at_once(status):
+    edge_node = EdgeNode("harbour", "gw-1", is_online=True, epoch=7, last_payload_ns=NOW)
+    told(status, edge_node, NOW)
+    edge_node.losses = AgentLosses(thinned_readings_total=5, since_ns=NOW + 1)
+    assert [health.losses.thinned_readings_total for _, health in told(status, edge_node, NOW + 1)] == [5]
+    assert told(status, edge_node, NOW + 2) == []
 
 
 def test_payloads_alone_are_told_seldom(status):

@@ -8,6 +8,7 @@ import pytest
 from contracts import uplink
 from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.quality import REASONS, Reason, SparkplugQuality
+from contracts.query import AgentLosses
 from contracts.ranges import RangeSet
 from contracts.sparkplug.datatype import DataType
 from contracts.sparkplug.payload import Metric, Payload, decode_payload, encode_payload
@@ -65,6 +66,57 @@ def test_a_batch_that_its_gateway_had_to_thin_to_nothing_is_still_that_batch(bor
     batch = only(born.step(*voice.ddata(5, thinned), time_ns), BatchReceived)
     assert batch.identity == BatchIdentity("gw-1", 7, 5), "it is stored as received, and acknowledged: no gap"
     assert batch.record.channel_id.tolist() == []
+    assert batch.thinned_readings == 200
+
+
+def test_of_a_batch_with_readings_that_was_thinned_the_host_knows_how_many_are_missing(born, voice, reading, time_ns):
+    thinned = Metric(name=uplink.THINNED, datatype=DataType.UINT64, value=196)
+    plain = [reading(float(number)) for number in range(4)]
+    assert only(born.step(*voice.ddata(5, *plain, thinned), time_ns), BatchReceived).thinned_readings == 196
+    assert only(born.step(*voice.ddata(6, *plain), time_ns), BatchReceived).thinned_readings == 0
+
+
+def losses_of(session):
+    return session.edge_nodes["harbour", "gw-1"].losses
+
+
+def counters(**totals):
+    names = {
+        "thinned": uplink.THINNED,
+        "discarded": uplink.DISCARDED,
+        "samples": uplink.DISCARDED_SAMPLES,
+        "set_aside": uplink.SPOOLS_SET_ASIDE,
+    }
+    return [Metric(name=names[name], datatype=DataType.UINT64, value=total) for name, total in totals.items()]
+
+
+def test_what_an_agent_had_to_give_up_is_known_from_its_birth_and_from_what_it_tells_later(session, voice, time_ns):
+    session.step(*voice.nbirth(), time_ns)
+    assert losses_of(session) is None, "an edge node that counts nothing is not said to have lost nothing"
+    topic, octets = voice.nbirth()
+    birth = decode_payload(octets)
+    birth.metrics.extend(counters(thinned=500, discarded=3, samples=9))
+    session.step(topic, encode_payload(birth), time_ns + 1)
+    assert losses_of(session) == AgentLosses(
+        thinned_readings_total=500, discarded_readings_total=3, discarded_samples_total=9, since_ns=time_ns + 1
+    )
+    for number, count in enumerate((500, 700)):
+        told = Payload(time_ns // 1_000_000, counters(thinned=count), 1 + number)
+        octets = encode_payload(told, with_datatypes=False)
+        session.step("spBv1.0/harbour/NDATA/gw-1", octets, time_ns + 2 + number)
+    assert losses_of(session) == AgentLosses(
+        thinned_readings_total=700, discarded_readings_total=3, discarded_samples_total=9, since_ns=time_ns + 3
+    )
+
+
+@pytest.mark.parametrize("total", [-1, "many", True, 1.5])
+def test_a_counter_that_is_no_count_is_passed_over(session, voice, time_ns, total):
+    types = {int: DataType.INT64, str: DataType.STRING, bool: DataType.BOOLEAN, float: DataType.DOUBLE}
+    topic, octets = voice.nbirth()
+    birth = decode_payload(octets)
+    birth.metrics.append(Metric(name=uplink.THINNED, datatype=types[type(total)], value=total))
+    session.step(topic, encode_payload(birth), time_ns)
+    assert losses_of(session) is None
 
 
 def test_no_answer_comes_without_a_value_and_with_its_reason(born, voice, reading, time_ns):

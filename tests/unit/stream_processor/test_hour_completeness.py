@@ -72,6 +72,19 @@ def test_hours_before_the_first_look_and_gateways_without_an_active_node_are_exp
     assert changed(ledger, 2.5) == [("gw-1", 0, 0, 1), ("gw-1", 1, 0, 1)]
 
 
+def test_a_batch_that_was_thinned_to_nothing_is_stored_in_the_hour_of_its_number(ledger, fleet):
+    store(ledger, 0.1, 1, 2, 5)
+    store(ledger, 1.0, 8, 9)
+    assert changed(ledger, 1.1) == [("gw-1", 0, 3, 7), ("gw-1", 1, 2, 2)]
+    for batch in (3, 4, 6, 7):  # they come now, and are of the first hour
+        ledger.record_emptied(BatchIdentity("gw-1", 7, batch))
+    restored = HourLedger()
+    restored.restore(ledger.snapshot())
+    restored.take_fleet(fleet)
+    for each in (ledger, restored):
+        assert changed(each, 1.2) == [("gw-1", 0, 7, 7)], "told, not missing; this hour expects no more"
+
+
 def test_epochs_of_one_hour_are_added(ledger):
     store(ledger, 0.1, 5, 6, 8)
     store(ledger, 0.6, 1, 2, epoch=8)

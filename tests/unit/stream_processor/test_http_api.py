@@ -52,6 +52,7 @@ def model(tmp_path, fleet, record_of):
         latest=latest,
         latest_changed=ChangeSignal(),
         trend=answer_of(store.trend),
+        waveforms=answer_of(store.waveforms),
         completeness=lambda: list(GapLedger().rows()),
         quarantine=answer_of(store.quarantine_page),
         health=answer_of(lambda: health),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from contracts.notice import Quarantined
 from contracts.ranges import RangeSet
 from contracts.uplink import BatchIdentity
@@ -35,6 +37,21 @@ def test_batches_without_identity_are_all_stored_and_none_acknowledged(record_of
     plan = plan_commit([received(record_of, None), received(record_of, None)], GapLedger())
     assert len(plan.records) == 2
     assert plan.acknowledgements() == {}
+
+
+def test_thinned_readings_count_once_and_never_as_missing(record_of):
+    ledger = GapLedger()
+    thinned = [dataclasses.replace(received(record_of, number), thinned_readings=150) for number in (1, 2, 2)]
+    plan = plan_commit(thinned, ledger)
+    assert plan.thinned == {("gw-1", 7): 300}, "a batch that comes twice was thinned once"
+    ledger.record_thinned("gw-1", 7, 300)
+    for identity in plan.batches:
+        ledger.record_stored("gw-1", 7, identity.batch, identity.batch)
+    (row,) = ledger.rows()
+    assert (row.thinned_readings, row.stored_batches, row.missing_ranges) == (300, 2, [])
+    again = GapLedger()
+    again.restore(ledger.export())
+    assert list(again.rows()) == [row]
 
 
 def test_gateways_and_epochs_are_kept_apart(record_of):

@@ -11,7 +11,7 @@ from contracts.kafka_topic import ALARM_CONDITIONS, SCORED, partition_of
 from contracts.notice import BatchesLost, Quarantined
 from contracts.quality import Reason
 from contracts.record import empty_record
-from contracts.record_message import ObservationMessage, encode_observations, encode_scored
+from contracts.record_message import ObservationMessage, decode_observations, encode_observations, encode_scored
 from contracts.uplink import BatchIdentity
 from contracts.uplink_command import UplinkCommandKind
 from stream_processor.distributed.outcome_messages import messages_of
@@ -74,6 +74,32 @@ def test_a_batch_that_comes_again_is_not_in_the_record_and_is_acknowledged_again
     assert set(second.identities()) == set(first.identities())
     assert state.totals.observations == len(first.record)
     assert state.totals.duplicate_batches == len(second.duplicates)
+
+
+def newest_ledger(fleet, messages):
+    """What is told last of the only gateway of a city."""
+    state, told = PartitionState(0, fleet), []
+    for offset, message in enumerate(messages):
+        told += state.take(offset, decode_observations(encode_observations(message)), DETECTED_NS).completeness
+    return told[-1]
+
+
+def counts_of(ledger):
+    """Batches stored and expected, over all hours: clocks of this city are wrong now and then."""
+    return sum(hour.stored_batches for hour in ledger.hours), sum(hour.expected_batches for hour in ledger.hours)
+
+
+def test_what_gateways_thinned_is_told_with_their_ledger_and_a_batch_of_nothing_leaves_no_gap_in_its_hour():
+    city = ObservedCity(1, 1)
+    whole = [message for _, message in city.seconds(400)]
+    at = next(at for at, each in enumerate(whole) if at > 100 and len(each.record.batches) == 1)
+    nothing = dataclasses.replace(empty_record(), batches=whole[at].record.batches)
+    emptied = dataclasses.replace(whole[at], record=nothing, thinned=((0, 40),))
+    before = newest_ledger(city.fleet, whole)
+    after = newest_ledger(city.fleet, [*whole[:at], emptied, emptied, *whole[at + 1 :]])
+    assert [row.thinned_readings for row in after.epochs] == [40], "it came twice, and was thinned once"
+    assert [row.missing_ranges for row in after.epochs] == [row.missing_ranges for row in before.epochs]
+    assert counts_of(after) == counts_of(before)
 
 
 def test_of_a_batch_twice_in_one_message_the_second_is_left_out_with_its_rows():

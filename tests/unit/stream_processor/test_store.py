@@ -57,6 +57,15 @@ def test_what_was_committed_is_there_after_reopening(tmp_path, store, pipeline, 
     again.close()
 
 
+def test_how_much_gateways_thinned_is_remembered_by_gateway_and_epoch(tmp_path, store, pipeline, record_of):
+    for batch, thinned in ((1, {("gw-1", 7): 150}), (2, {("gw-1", 7): 50, ("gw-2", 1): 3})):
+        store.commit(commit_of(pipeline, record_of((11, batch, 30.0), batch=batch), thinned=thinned))
+    store.close()
+    again = DuckdbStore(tmp_path)
+    assert sorted(again.thinned_readings()) == [("gw-1", 7, 200), ("gw-2", 1, 3)]
+    again.close()
+
+
 def test_nan_never_stands_in_the_store(store, pipeline, record_of):
     store.commit(commit_of(pipeline, record_of((11, 0, np.nan, Reason.NO_ANSWER), (12, 0, np.inf))))
     assert rows_in(store, "SELECT count(*) FROM observation WHERE isnan(value) OR isnan(score_ewma_z)") == [(0,)]
