@@ -132,9 +132,13 @@ def _begin(
     """The newest state that is at hand: what this worker knows of before, the snapshot, or nothing."""
     if whole is not None and (known is None or known.next_offset < whole.next_offset):
         try:
-            return PartitionState.restore(whole.data, fleet)
+            state = PartitionState.restore(whole.data, fleet)
         except ValueError as error:
             _log.error("snapshot_unreadable partition=%d error=%s", partition, error)  # the trace tells nothing
+        else:
+            if state.pipeline.has_forgotten_scores:
+                _log.warning("detector_state_unreadable partition=%d", partition)  # channels warm up again
+            return state
     return known or PartitionState(partition, fleet)
 
 
