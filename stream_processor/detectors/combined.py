@@ -34,7 +34,7 @@ from stream_processor.detectors.contract import Batch, Explanation, check_batch,
 from stream_processor.detectors.detector_snapshot import decode_snapshot, encode_snapshot
 from stream_processor.detectors.seen_values import SeenValues, Singles
 from stream_processor.detectors.week_profile import Departure, WeekProfile
-from stream_processor.packed_rows import gather, scatter
+from stream_processor.packed_rows import Rows, gather, scatter
 
 WARM_UP_READINGS: Final = 100
 REMEMBERED: Final = 64
@@ -55,6 +55,8 @@ _BLOCK: Final = 2_048
 _LEVEL, _ERROR, _PEAK, _AGE, _HABIT = range(5)
 _MEMORY_COLUMNS: Final = 5
 LOOKS: Final = ("value", "level", "departure", "error")
+DERIVED: Final = len(LOOKS) - 1
+_DERIVED_AT: Final = np.arange(DERIVED)
 _WORDS: Final = (
     "nearest seen before {nearest:.6g}{unit}",
     "recent mean {seen:.6g}{unit}, nearest seen before {nearest:.6g}{unit}",
@@ -89,7 +91,10 @@ class Combined:
     def __init__(self) -> None:
         self._origins: Floats = np.zeros(0)
         self._memory: Singles = np.zeros((0, _MEMORY_COLUMNS), dtype=np.float32)
-        self._seen = tuple(SeenValues(REMEMBERED) for _ in LOOKS)
+        self._seen = SeenValues(REMEMBERED)
+        """Of the first look."""
+        self._derived = SeenValues(REMEMBERED)
+        """Of the other three, side by side (`_derived_rows`): one call for all costs little more than for one."""
         self._week = WeekProfile()
         self._predictor = Autoregression()
 
@@ -100,8 +105,9 @@ class Combined:
             return
         self._origins = np.concatenate([self._origins, np.full(added, np.nan)])
         self._memory = np.concatenate([self._memory, np.zeros((added, _MEMORY_COLUMNS), dtype=np.float32)])
-        for part in self._parts().values():
+        for part in (self._seen, self._week, self._predictor):
             part.grow(channel_count)
+        self._derived.grow(channel_count * DERIVED)
 
     def score(self, batch: Batch) -> Floats:
         """How new the most unusual look is, unless that was said lately; NaN in warm-up. See `Detector`."""
@@ -141,20 +147,19 @@ class Combined:
         return [(f"{name}_{array}", part, array) for name, part in self._parts().items() for array in part.ARRAYS]
 
     def _parts(self) -> dict[str, _Part]:
-        return {**dict(zip(LOOKS, self._seen, strict=True)), "week": self._week, "predictor": self._predictor}
+        return {"seen": self._seen, "derived": self._derived, "week": self._week, "predictor": self._predictor}
 
     def _in_blocks(self, batch: Batch, *, learns: bool) -> Floats:
-        scores = np.empty(len(batch.rows))
-        for start in range(0, len(scores), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            scores[block] = self._step(batch.take(block), learns=learns)
-        return scores
+        if len(batch.rows) <= _BLOCK:
+            return self._step(batch, learns=learns)
+        parts = (slice(start, start + _BLOCK) for start in range(0, len(batch.rows), _BLOCK))
+        return np.concatenate([self._step(batch.take(each), learns=learns) for each in parts])
 
     def _step(self, batch: Batch, *, learns: bool) -> Floats:
         memory = gather(self._memory, batch.rows)
         looks = self._look(batch, memory, learns=learns)
         is_warm = looks.readings >= WARM_UP_READINGS
-        said = _say(memory, looks.newness.max(axis=0), is_warm)
+        said = _say(memory, np.maximum.reduce(looks.newness, axis=0), is_warm)
         if learns:
             scatter(self._memory, batch.rows, memory)
         scores = to_score(SIGMA * said.astype(np.float64))
@@ -164,12 +169,12 @@ class Combined:
     def _look(self, batch: Batch, memory: Singles, *, learns: bool) -> _Looks:
         """Takes all looks; the level and the error level in `memory` are those with the readings."""
         rows = batch.rows
-        origins = self._origins[rows]
-        origins = np.where(np.isnan(origins), batch.values, origins)
+        origins = self._origins.take(rows)
+        np.copyto(origins, batch.values, where=np.isnan(origins))
         resolutions = batch.resolutions.astype(np.float32)
         ask = SeenValues.learn if learns else SeenValues.compare
         value = (batch.values - origins).astype(np.float32)
-        of_value = ask(self._seen[0], rows, value, resolutions)
+        of_value = ask(self._seen, rows, value, resolutions)
         if learns:
             self._origins[rows] = origins
         departure, predictions = self._expect(batch, of_value.limited, resolutions, learns=learns)
@@ -178,9 +183,11 @@ class Combined:
         level += weight * (of_value.limited - level)
         error += weight * (np.abs(of_value.limited - predictions) - error)
         seen = (value, level, departure.distance, error)
-        derived = zip(self._seen[1:], seen[1:], strict=True)
-        newness = np.stack([of_value.ratio, *(ask(part, rows, each, resolutions).ratio for part, each in derived)])
-        newness[1:] *= LOOK_WEIGHT
+        derived = np.concatenate(seen[1:]).reshape(DERIVED, -1).T.reshape(-1)
+        of_derived = ask(self._derived, _derived_rows(rows), derived, resolutions.repeat(DERIVED))
+        newness = np.empty((len(LOOKS), len(rows)), dtype=np.float32)
+        newness[0] = of_value.ratio
+        np.multiply(of_derived.ratio.reshape(-1, DERIVED).T, LOOK_WEIGHT, out=newness[1:])
         newness[2, ~departure.is_explained] = 0.0
         return _Looks(seen, newness, of_value.readings)
 
@@ -200,10 +207,20 @@ class Combined:
         row, look = int(batch.rows[at]), int(looks.newness[:, at].argmax())
         origin = float(self._origins[row]) if look <= 1 else 0.0
         seen = float(looks.seen[look][at])
-        nearest = self._seen[look].nearest(row, seen) + origin
+        nearest = self._nearest(row, look, seen) + origin
         alone = SIGMA * float(looks.newness[look, at])
         text = _WORDS[look].format(seen=seen + origin, nearest=nearest, unit=unit and f" {unit}")
         return Explanation(sigma, f"{text} ({alone:.1f} sigma{', said lately' if alone > sigma == 0 else ''})")
+
+    def _nearest(self, row: int, look: int, seen: float) -> float:
+        if look == 0:
+            return self._seen.nearest(row, seen)
+        return self._derived.nearest(row * DERIVED + look - 1, seen)
+
+
+def _derived_rows(rows: Rows) -> Rows:
+    """The rows of the three derived looks of each channel."""
+    return (rows[:, np.newaxis] * DERIVED + _DERIVED_AT).reshape(-1)
 
 
 def _say(memory: Singles, newness: Singles, is_warm: Bools) -> Singles:

@@ -150,7 +150,7 @@ def to_sigma(score: float) -> float:
 def check_batch(batch: Batch) -> None:
     """Raises ValueError if a value is none, or is beyond ± `VALUE_MAX`."""
     values = batch.values
-    if len(values) == 0 or (values.min() >= -VALUE_MAX and values.max() <= VALUE_MAX):
+    if len(values) == 0 or (np.minimum.reduce(values) >= -VALUE_MAX and np.maximum.reduce(values) <= VALUE_MAX):
         return
     at = int(np.flatnonzero(~(np.abs(values) <= VALUE_MAX))[0])
     raise ValueError(

@@ -137,7 +137,7 @@ class _Hours:
         first = batch.rows * BINS
         self.before = _Bin.take(bins, first + hour, 1.0 - share)
         self.after = _Bin.take(bins, first + (hour + 1) % BINS, share)
-        known = [np.where(each.weight > 0.0, each.share, 0.0) for each in (self.before, self.after)]
+        known = [each.share * (each.weight > 0.0) for each in (self.before, self.after)]
         total = known[0] + known[1]
         self.is_new: Bools = total == 0.0
         total[self.is_new] = 1.0
@@ -156,8 +156,9 @@ class _Hours:
         return scores
 
     def learn(self, batch: Batch, weight: Floats) -> None:
-        limit = np.where(self.is_cold, np.inf, CLIP_SIGMA * self.sigma)
-        error = np.clip(batch.values - self.mean, -limit, limit)
+        limit = CLIP_SIGMA * self.sigma
+        limit[self.is_cold] = np.inf
+        error = np.minimum(np.maximum(batch.values - self.mean, -limit), limit)
         target = self.mean + error
         error[self.is_new] = 0.0
         squares = error * error
@@ -180,7 +181,8 @@ class _Hours:
             return Explanation(np.nan, f"warming up: too few days seen at {clock}")
         offset, sigma, mean = float(batch.values[at] - self.mean[at]), float(self.sigma[at]), float(self.mean[at])
         distance, side = abs(offset) / sigma, "above" if offset > 0 else "below"
-        return Explanation(distance, f"{distance:.1f} sigma {side} the {mean:.6g} {unit} usual at {clock}")
+        usual = f"{mean:.6g} {unit}".rstrip()
+        return Explanation(distance, f"{distance:.1f} sigma {side} the {usual} usual at {clock}")
 
 
 def _hour_of_day(times_ns: Int64s) -> tuple[Rows, Floats]:
@@ -194,4 +196,4 @@ def _hour_of_day(times_ns: Int64s) -> tuple[Rows, Floats]:
 def _weight(times_ns: Int64s, latest_ns: Int64s) -> Floats:
     """How much each reading adds to what is known; nothing, if it is not newer than the last."""
     weight: Floats = (times_ns - latest_ns) / INDEPENDENT_NS
-    return np.clip(weight, 0.0, 1.0, out=weight)
+    return np.minimum(np.maximum(weight, 0.0, out=weight), 1.0, out=weight)

@@ -89,18 +89,21 @@ class Novelty:
         self._origins, self._seen.heads, self._seen.values = arrays
 
     def _in_blocks(self, batch: Batch, *, learns: bool) -> Floats:
-        scores = np.empty(len(batch.rows))
-        for start in range(0, len(scores), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            found = self._step(batch.take(block), learns=learns)
-            scores[block] = to_score(SIGMA * found.ratio.astype(np.float64))
-            scores[block][found.readings < WARM_UP_READINGS] = np.nan
+        if len(batch.rows) <= _BLOCK:
+            return self._scores(batch, learns=learns)
+        parts = (slice(start, start + _BLOCK) for start in range(0, len(batch.rows), _BLOCK))
+        return np.concatenate([self._scores(batch.take(each), learns=learns) for each in parts])
+
+    def _scores(self, batch: Batch, *, learns: bool) -> Floats:
+        found = self._step(batch, learns=learns)
+        scores = to_score(SIGMA * found.ratio.astype(np.float64))
+        scores[found.readings < WARM_UP_READINGS] = np.nan
         return scores
 
     def _step(self, batch: Batch, *, learns: bool) -> Found:
         rows = batch.rows
-        origins = self._origins[rows]
-        origins = np.where(np.isnan(origins), batch.values, origins)
+        origins = self._origins.take(rows)
+        np.copyto(origins, batch.values, where=np.isnan(origins))
         distances = (batch.values - origins).astype(np.float32)
         resolutions = batch.resolutions.astype(np.float32)
         if not learns:

@@ -127,15 +127,17 @@ class _Motion:
     def learn(self, batch: Batch) -> None:
         """The first reading gives no rate, the second one the interval."""
         count = self.count.astype(np.float64)
-        weight = 1.0 / np.clip(count, 1.0, _COUNTED)
-        limit = np.where(count < WARM_UP_READINGS, np.inf, CLIP_SIGMA * self.sigma)
+        weight = 1.0 / np.minimum(np.maximum(count, 1.0), _COUNTED)
+        limit = CLIP_SIGMA * self.sigma
+        limit[count < WARM_UP_READINGS] = np.inf
         pull = np.minimum(self.rate, limit)
         pull *= pull
         pull -= self.variance
         pull *= weight
         pull += self.variance
         has_rate = count > 0.0
-        np.copyto(self.variance, np.clip(pull, _VARIANCE_MIN, _VARIANCE_MAX), where=has_rate, casting="same_kind")
+        np.minimum(np.maximum(pull, _VARIANCE_MIN, out=pull), _VARIANCE_MAX, out=pull)
+        np.copyto(self.variance, pull, where=has_rate, casting="same_kind")
         interval_s = self.interval_s.astype(np.float64)
         usual_s = np.where(count < 2.0, self.since_s, np.minimum(self.since_s, GAP_INTERVALS * interval_s))
         interval_s += weight * (usual_s - interval_s)

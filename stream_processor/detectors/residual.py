@@ -129,18 +129,21 @@ class Residual:
         self._origins, self._predictor.state, self._scale = arrays
 
     def _in_blocks(self, batch: Batch, *, learns: bool) -> Floats:
-        scores = np.empty(len(batch.rows))
-        for start in range(0, len(scores), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            error = self._step(batch.take(block), learns=learns)
-            scores[block] = to_score(error.distance.astype(np.float64))
-            scores[block][error.seen < WARM_UP_READINGS] = np.nan
+        if len(batch.rows) <= _BLOCK:
+            return self._scores(batch, learns=learns)
+        parts = (slice(start, start + _BLOCK) for start in range(0, len(batch.rows), _BLOCK))
+        return np.concatenate([self._scores(batch.take(each), learns=learns) for each in parts])
+
+    def _scores(self, batch: Batch, *, learns: bool) -> Floats:
+        error = self._step(batch, learns=learns)
+        scores = to_score(error.distance.astype(np.float64))
+        scores[error.seen < WARM_UP_READINGS] = np.nan
         return scores
 
     def _step(self, batch: Batch, *, learns: bool) -> _Error:
         rows = batch.rows
-        origins = self._origins[rows]
-        origins = np.where(np.isnan(origins), batch.values, origins)
+        origins = self._origins.take(rows)
+        np.copyto(origins, batch.values, where=np.isnan(origins))
         value = (batch.values - origins).astype(np.float32)
         resolutions = batch.resolutions.astype(np.float32)
         scale = gather(self._scale, rows)
@@ -183,7 +186,8 @@ def _learn_tail(scale: Singles, magnitude: Singles, tail: Singles, is_cold: Bool
 
 def _learn_scale(scale: Singles, magnitude: Singles, sigma: Singles, is_cold: Bools) -> None:
     """Takes the errors into the usual one, and counts them."""
-    clipped = np.where(is_cold, magnitude, np.minimum(magnitude, CLIP_SIGMA * sigma))
+    clipped = np.minimum(magnitude, CLIP_SIGMA * sigma)
+    np.copyto(clipped, magnitude, where=is_cold)
     count = scale[:, _COUNT]
     np.minimum(count + _ONE, COUNTED, out=count)
     weight = np.maximum(_ONE / count, SCALE_ALPHA)

@@ -45,6 +45,9 @@ _COUNT, _LOW, _HIGH, _MEAN, _GAP = range(5)
 _HEAD: Final = 8
 """Columns that it has: rows of 32 bytes are gathered three times as fast as those of 20."""
 
+_FEW: Final = 16
+"""With so few readings a call costs more than what it computes."""
+
 
 class Found(NamedTuple):
     """What was known of each reading's series before it."""
@@ -87,7 +90,7 @@ class SeenValues:
         distances = self._distances(rows, values)
         found, new, width = _compare(heads, distances, values, resolutions)
         _learn_usual(heads, new, width, found)
-        unseen = np.flatnonzero(distances > heads[:, _GAP])
+        unseen = (distances > heads[:, _GAP]).nonzero()[0]
         if len(unseen):
             self._remember(rows[unseen], values[unseen], heads, unseen)
         scatter(self.heads, rows, heads)
@@ -104,16 +107,17 @@ class SeenValues:
         distances = gather(self.values, rows)
         distances -= values[:, np.newaxis]
         np.abs(distances, out=distances)
-        while (half := distances.shape[1] // 2) >= _HEAD:  # halves of columns: twice as fast as a minimum along rows
-            distances = np.minimum(distances[:, :half], distances[:, half:])
-        nearest: Singles = distances.min(axis=1)
+        if len(rows) > _FEW:
+            while (half := distances.shape[1] // 2) >= _HEAD:  # halves of columns: twice as fast as along rows
+                distances = np.minimum(distances[:, :half], distances[:, half:])
+        nearest: Singles = np.minimum.reduce(distances, axis=1)
         return nearest
 
     def _remember(self, rows: Rows, values: Singles, heads: Singles, unseen: Rows) -> None:
         """Puts each value in its place; where there is no room, one of the closest pair makes it."""
         seen = np.concatenate([gather(self.values, rows), values[:, np.newaxis]], axis=1)
         seen.sort(axis=1)
-        full = np.flatnonzero(seen[:, -1] < np.inf)
+        full = (seen[:, -1] < np.inf).nonzero()[0]
         kept = seen[:, :-1]
         if len(full):
             kept[full], heads[unseen[full], _GAP] = _without_the_closest(seen[full])

@@ -69,35 +69,39 @@ class WeekProfile:
 
     def compare(self, rows: Rows, times_ns: Int64s, values: Singles) -> Departure:
         """Compares with the time of the week; learns nothing."""
-        slots = _slots(times_ns)
-        return self._compare(rows, slots, values, gather(self.spread, rows))
+        cells = _cells(rows, times_ns)
+        means, counts = self.means.reshape(-1).take(cells), self.counts.reshape(-1).take(cells)
+        return _compare(values, means, counts, gather(self.spread, rows))
 
     def learn(self, rows: Rows, times_ns: Int64s, values: Singles) -> Departure:
         """Compares, then learns; a row stands at most once."""
-        slots = _slots(times_ns)
-        spread = gather(self.spread, rows)
-        departure = self._compare(rows, slots, values, spread)
-        count = np.minimum(self.counts[rows, slots], _COUNT_MAX - 1) + np.uint16(1)
-        passed_s = np.where(spread[:, _COUNT] == 0, 0, times_ns - self.last_ns[rows]) / _SECOND_NS
+        cells, spread = _cells(rows, times_ns), gather(self.spread, rows)
+        means, counts = self.means.reshape(-1), self.counts.reshape(-1)
+        base, count = means.take(cells), counts.take(cells)
+        departure = _compare(values, base, count, spread)
+        count = np.minimum(count, _COUNT_MAX - 1) + np.uint16(1)
+        passed_s = np.where(spread[:, _COUNT] == 0, 0, times_ns - self.last_ns.take(rows)) / _SECOND_NS
         weight = np.maximum(1.0 / count, np.minimum(passed_s / MEMORY_S, ALPHA_MAX)).astype(np.float32)
         # A slot's first value is its mean: what it departs by is 0, so it is set, not pulled.
-        base = np.where(count == 1, values, self.means[rows, slots])
-        self.means[rows, slots] = base + weight * departure.distance
-        self.counts[rows, slots] = count
+        np.copyto(base, values, where=count == 1)
+        means[cells] = base + weight * departure.distance
+        counts[cells] = count
         self.last_ns[rows] = times_ns
         _learn_spread(spread, values, departure.distance)
         scatter(self.spread, rows, spread)
         return departure
 
-    def _compare(self, rows: Rows, slots: Rows, values: Singles, spread: Singles) -> Departure:
-        distance = values - self.means[rows, slots]
-        distance[self.counts[rows, slots] == 0] = 0.0
-        return Departure(distance, spread[:, _LEFT] < EXPLAINED_RATIO * spread[:, _VARIANCE])
+
+def _cells(rows: Rows, times_ns: Int64s) -> Rows:
+    """Where the slots of these times are, in means and counts as one column."""
+    cells: Rows = rows * SLOTS + (times_ns // (SLOT_S * _SECOND_NS) % SLOTS).astype(np.intp, copy=False)
+    return cells
 
 
-def _slots(times_ns: Int64s) -> Rows:
-    slots: Rows = (times_ns // (SLOT_S * _SECOND_NS) % SLOTS).astype(np.intp)
-    return slots
+def _compare(values: Singles, means: Singles, counts: NDArray[np.uint16], spread: Singles) -> Departure:
+    distance = values - means
+    distance[counts == 0] = 0.0
+    return Departure(distance, spread[:, _LEFT] < EXPLAINED_RATIO * spread[:, _VARIANCE])
 
 
 def _learn_spread(spread: Singles, values: Singles, distance: Singles) -> None:

@@ -70,13 +70,14 @@ class DetectorTrial:
             scores: takes the scores of the readings in `turns`.
         """
         copies = []
+        of_live: list[Floats] = []
         for at, turn in enumerate(turns):
             if at % TURNS_PER_COPY == 0:
                 copies.append(copy.deepcopy(self._detector))
             if len(turn.history_at):
                 scores[turn.history_at] = self._detector.score(turn.history)
-            if len(turn.live_at):
-                scores[turn.live_at] = self._detector.score_and_learn(turn.live)
+            of_live.append(self._detector.score_and_learn(turn.live))
+        scores[np.concatenate([turn.live_at for turn in turns])] = np.concatenate(of_live)
         self._explain(turns, copies, self._find(turns, numbers, scores))
 
     def _find(self, turns: Sequence[Turn], numbers: Int64s, scores: Floats) -> Mapping[int, list[tuple[int, Incident]]]:
@@ -111,8 +112,7 @@ class DetectorTrial:
             nearest = at // TURNS_PER_COPY
             detector = copies[nearest]
             for turn in turns[reached[nearest] : at]:
-                if len(turn.live_at):
-                    detector.learn(turn.live)
+                detector.learn(turn.live)
             reached[nearest] = at
             asked = turns[at].live.take(np.array([place for place, _ in incidents], dtype=np.intp))
             reasons = detector.explain(asked, [self._units[row] for row in asked.rows])
