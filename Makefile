@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help run run-stack stack stack-down fetch-stack ready test test-stack lint types bench bench-stream ledger dashboards lock proto clean
+.PHONY: help run run-stack stack stack-down fetch-stack ready test test-stack lint types bench bench-stream bench-scores ledger dashboards lock proto clean
 .NOTPARALLEL:
 
 VENV := .venv
@@ -64,6 +64,9 @@ bench: $(DEV_STAMP) ## measure, and print the figures with the machine's name
 
 bench-stream: $(DEV_STAMP) ## the jobs on Kafka beside a naive Faust job, Quix Streams and Bytewax, and the whole path
 	$(BIN)/python tests/benchmarks/run.py stream path
+
+bench-scores: $(DEV_STAMP) ## the detectors on the Numenta Anomaly Benchmark, whose files are in ../shared/benchmarks/nab
+	$(BIN)/python tests/benchmarks/run.py nab
 
 ledger: $(DEV_STAMP) ## ten minutes at 10,000 readings/s while every server and process is killed once; then who lost what
 	$(BIN)/python tests/ledger_run.py $(ARGS)

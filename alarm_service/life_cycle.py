@@ -161,6 +161,7 @@ def format_event(event: ConditionEvent) -> str:
     reading = f"{event.value:g} {event.unit}"
     if event.input is not ConditionInput.VALUE:
         reading = f"{event.input.value} {event.input_value:g} at {reading}"
+        reading += f" ({event.explanation})" if event.explanation else ""
     return f"{event.title}: {reading}, set-point {event.set_point:g}, measured {_format_time(event.phenomenon_ns)}"
 
 

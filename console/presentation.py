@@ -131,7 +131,7 @@ def describe_channel(state: State, channel_id: int, reader: Reader) -> ChannelCe
         quality=_describe_quality(row, wording),
         last_good=_describe_last_good(row, quantity, reader) if is_bad else "",
         observed_ms=row.phenomenon_ns // NANOSECONDS_PER_MILLISECOND,
-        score=NO_VALUE if row.score_ewma_z is None or is_bad else f"{row.score_ewma_z:.1f}",
+        score=NO_VALUE if row.score_ewma_z is None or is_bad else f"{row.score_ewma_z:.2f}",
     )
 
 
@@ -201,7 +201,7 @@ def describe_conditions(conditions: tuple[ConditionDefinition, ...], wording: Wo
     lines = []
     for condition in conditions:
         value = f"{condition.set_point:g}"
-        if condition.input is ConditionInput.SCORE_EWMA_Z:
+        if condition.input is not ConditionInput.VALUE:
             value = wording("alarms.score", value=value)
         side = wording(f"trend.{condition.direction.value}", value=value)
         lines.append(f"{wording('colour.' + condition.colour.value)}: {condition.title} ({side})")
@@ -249,9 +249,10 @@ def _describe_last_good(row: ChannelLatest, quantity: str, reader: Reader) -> st
 
 
 def _describe_alarm_limit(alarm: Alarm, wording: Wording) -> str:
-    if alarm.input is ConditionInput.SCORE_EWMA_Z:
-        score = wording("alarms.score", value=f"{alarm.input_value:.1f}")
-        return f"{score}, {wording('alarms.set_point', value=f'{alarm.set_point:g}')}"
+    if alarm.input is not ConditionInput.VALUE:
+        score = wording("alarms.score", value=f"{alarm.input_value:.3f}")
+        limit = wording("alarms.set_point", value=f"{alarm.set_point:g}")
+        return f"{score}, {limit}" + (f": {alarm.explanation}" if alarm.explanation else "")
     return wording("alarms.set_point", value=format_value(alarm.set_point, alarm.quantity))
 
 

@@ -172,7 +172,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "column.value": ("Value", "数值"),
         "column.quality": ("Quality", "质量"),
         "column.age": ("Age", "时效"),
-        "column.score": ("Score z", "评分 z"),
+        "column.score": ("Score", "评分"),
         "level.good": ("good", "正常"),
         "level.uncertain": ("uncertain", "存疑"),
         "level.bad": ("BAD", "异常"),

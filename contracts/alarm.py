@@ -33,10 +33,21 @@ class Colour(StrEnum):
 
 
 class ConditionInput(StrEnum):
-    """What a condition looks at."""
+    """What a condition looks at: the value, or what a detector says of it (docs/scores.md)."""
 
     VALUE = "value"
     SCORE_EWMA_Z = "score_ewma_z"
+    SCORE_ROBUST_Z = "score_robust_z"
+    SCORE_FLAT_LINE = "score_flat_line"
+    SCORE_RATE_OF_CHANGE = "score_rate_of_change"
+    SCORE_HOUR_BASELINE = "score_hour_baseline"
+    SCORE_NOVELTY = "score_novelty"
+    SCORE_RESIDUAL = "score_residual"
+    SCORE_COMBINED = "score_combined"
+
+
+EXPLANATION_LENGTH_MAX: Final = 300
+"""Of the words that say why a score is what it is."""
 
 
 class ConditionDefinition(BaseModel):
@@ -49,7 +60,7 @@ class ConditionDefinition(BaseModel):
     input: ConditionInput = ConditionInput.VALUE
     direction: Direction = Direction.ABOVE
     set_point: float
-    """Active at or beyond this value. In the quantity's unit; for a score in the score's."""
+    """Active at or beyond this value. In the quantity's unit; for a score between 0 and 1 (0.5 = 3 sigma)."""
     deadband: float = Field(default=0.0, ge=0.0)
     """Returns to normal only this far on the other side of the set-point (ISA-18.2)."""
     on_delay_s: float = Field(default=0.0, ge=0.0, le=86_400.0)
@@ -84,6 +95,8 @@ class ConditionEvent(BaseModel):
     input: ConditionInput = ConditionInput.VALUE
     input_value: float
     """The deciding value of the condition's input: the value again, or the score."""
+    explanation: str = Field(default="", max_length=EXPLANATION_LENGTH_MAX)
+    """Why a score is what it is: "9.9 sigma above the recent mean 10.01 %LEL"; empty for a value and for a return."""
     set_point: float
     priority: int = Field(ge=1, le=4)
     colour: Colour
@@ -155,6 +168,8 @@ class Alarm(BaseModel):
     """The value that activated it (last activation)."""
     input: ConditionInput
     input_value: float
+    explanation: str = ""
+    """Why the score is what it is; empty for a value."""
     phenomenon_ns: TimeNs
     """When the sensor measured that value."""
     raised_ns: TimeNs

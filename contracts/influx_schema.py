@@ -48,11 +48,11 @@ BAD_VALUE: Final = "bad_value"
 SCORE_EWMA_Z: Final = "score_ewma_z"
 QUALITY: Final = "quality"
 
-SCORE_WRITTEN_FROM: Final = 3.0
-"""A score is written only if it is so far from 0, up or down, in standard deviations. 3 are the action limits of a
-control chart (ISO 7870-2:2013, Shewhart control charts; Shewhart 1931): 1 reading in 370 of normally distributed noise
-is beyond them. Where `value` stands without a score, the score was nearer to 0, or there was none. Parquet has all
-scores, the read API the newest of each channel, and score conditions are evaluated before anything is written."""
+SCORE_WRITTEN_FROM: Final = 0.5
+"""A score (0 to 1) is written only from here on: 0.5 is three standard deviations, the action limits of a control chart
+(ISO 7870-2:2013, Shewhart control charts; Shewhart 1931): 1 reading in 370 of normally distributed noise is beyond
+them. Where `value` stands without a score, the score was lower, or there was none. Parquet has all scores, the read API
+the newest of each channel, and score conditions are evaluated before anything is written."""
 
 MEASUREMENTS: Final = tuple(Domain)
 """One measurement a domain; each has the same tags and fields."""
@@ -69,7 +69,7 @@ FIELDS: Final[Mapping[str, Field]] = MappingProxyType(
         VALUE: Field(FieldType.FLOAT, "good or uncertain, in the quantity's unit"),
         BAD_VALUE: Field(FieldType.FLOAT, "what came with bad quality: for diagnosis, never for a mean"),
         SCORE_EWMA_Z: Field(
-            FieldType.FLOAT, f"EWMA z-score, from ±{SCORE_WRITTEN_FROM:g} on; none for bad and late readings"
+            FieldType.FLOAT, f"EWMA z as a score, 0 to 1, from {SCORE_WRITTEN_FROM:g} on; none for bad readings"
         ),
         QUALITY: Field(FieldType.INTEGER, "contracts.quality.Reason; absent where it is 0 (good)"),
     }

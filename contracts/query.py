@@ -27,7 +27,8 @@ class ChannelLatest(BaseModel):
     reason: str
     """Wire name of the reason: `no_answer`."""
     score_ewma_z: float | None
-    """Distance from the rolling mean in standard deviations; None while warming up or where there is no value."""
+    """0 to 1: 0.5 is 3 standard deviations from the rolling mean (docs/scores.md); None while warming up or where there
+    is no value."""
     last_good_value: float | None
     last_good_ns: TimeNs | None
 
@@ -58,8 +59,8 @@ class Trend(BaseModel):
     maximum: list[float | None]
     mean: list[float | None]
     score_ewma_z_maximum: list[float | None]
-    """Farthest from 0. None: no score. Answered from InfluxDB also None if all were within
-    ±`contracts.influx_schema.SCORE_WRITTEN_FROM`."""
+    """The highest. None: no score. Answered from InfluxDB also None if all were below
+    `contracts.influx_schema.SCORE_WRITTEN_FROM`."""
     observation_count: list[int]
     bad_count: list[int]
 

@@ -168,7 +168,10 @@ def _absences(
 def _unreachable_limits(place: Place, condition: Table, quantity: Quantity) -> Iterator[Fault]:
     """A set-point that is never reached, or a deadband from which no value returns, makes a silent alarm."""
     set_point = _number_of(condition.get("set_point"))
-    if condition.get("input", ConditionInput.VALUE.value) != ConditionInput.VALUE.value or set_point is None:
+    if set_point is None:
+        return
+    if condition.get("input", ConditionInput.VALUE.value) != ConditionInput.VALUE.value:
+        yield from _unreachable_score_limits(place, condition, set_point)
         return
     span = f"the plausible range {quantity.plausible_min:g} to {quantity.plausible_max:g} {quantity.unit}"
     if not quantity.is_plausible(set_point):
@@ -180,6 +183,20 @@ def _unreachable_limits(place: Place, condition: Table, quantity: Quantity) -> I
         yield Fault(
             format_path((*place, "deadband")),
             f"{deadband!r}: the alarm would never return, its end is outside of {span} of {quantity.name}",
+        )
+
+
+def _unreachable_score_limits(place: Place, condition: Table, set_point: float) -> Iterator[Fault]:
+    """A score is from 0 (as usual) to 1: 0.5 is 3 sigma, 0.8 is 12."""
+    if not 0.0 < set_point < 1.0:
+        yield Fault(format_path((*place, "set_point")), f"{set_point!r}: a score's is between 0 and 1 (0.5 is 3 sigma)")
+        return
+    if condition.get("direction", Direction.ABOVE.value) != Direction.ABOVE.value:
+        yield Fault(format_path((*place, "direction")), "a score near 0 is as usual: its conditions are 'above'")
+    deadband = _number_of(condition.get("deadband", 0.0))
+    if deadband is not None and deadband >= set_point:
+        yield Fault(
+            format_path((*place, "deadband")), f"{deadband!r}: the alarm would never return, its end is not above 0"
         )
 
 

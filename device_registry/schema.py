@@ -13,7 +13,8 @@ from typing import Final
 
 from device_registry.audit import Kind
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""2: the set-points of scores are between 0 and 1 (`device_registry.score_scale`); the tables are those of 1."""
 
 _TABLES: Final = (
     """CREATE TABLE registry (
@@ -201,6 +202,7 @@ SET_REVISION: Final = "UPDATE registry SET revision = :revision"
 NEXT_CHANNEL_ID: Final = "SELECT next_channel_id FROM registry"
 SET_NEXT_CHANNEL_ID: Final = "UPDATE registry SET next_channel_id = :next_channel_id"
 NODE: Final = "SELECT * FROM node WHERE node_id = :node_id"
+CONDITIONS: Final = "SELECT * FROM condition ORDER BY condition_id"
 CHANNELS: Final = "SELECT channel_id, node_id, quantity FROM channel"
 RETIRED_CHANNELS: Final = "SELECT node_id, quantity FROM channel WHERE is_retired = 1"
 AUDIT: Final = "SELECT * FROM audit WHERE entry_id < :before ORDER BY entry_id DESC LIMIT :limit"

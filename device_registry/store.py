@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,7 @@ from device_registry.errors import StoreUnavailableError, StoreVersionError, Unk
 from device_registry.fleet_file import FleetFile
 from device_registry.import_plan import Change, ImportPlan, KnownFleet, format_difference, plan_import
 from device_registry.node_life_cycle import check_transition
+from device_registry.score_scale import rescale_scores
 
 ROWS_PER_CHUNK: Final = 2_000
 """Records that are made into JSON at once: a few milliseconds, so that the service answers in between."""
@@ -183,11 +185,14 @@ class Store:
         kind = self._database.kind
         with self._database.transaction() as connection:
             found = _read_version(connection, kind)
-            if found not in {0, schema.SCHEMA_VERSION}:
+            if found not in {0, 1, schema.SCHEMA_VERSION}:
                 raise StoreVersionError(str(self._place), found, schema.SCHEMA_VERSION)
             if found == 0:
                 for statement in schema.new_schema(kind):
                     connection.execute(text(statement))
+            if found == 1:
+                _rescale_scores(connection, time.time_ns())
+            if found != schema.SCHEMA_VERSION:
                 _write_version(connection, kind)
         self._is_prepared = True
 
@@ -212,7 +217,19 @@ def _write_version(connection: Connection, kind: str) -> None:
     if kind == "sqlite":
         connection.execute(text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
     else:
+        connection.execute(text("DELETE FROM registry_schema"))
         connection.execute(text("INSERT INTO registry_schema VALUES (:version)"), {"version": schema.SCHEMA_VERSION})
+
+
+def _rescale_scores(connection: Connection, now_ns: int) -> None:
+    """A registry of version 1 becomes one of version 2: a revision of its own, in the audit log."""
+    changes = list(rescale_scores(_records(connection, ConditionDefinition, schema.CONDITIONS)))
+    if changes:
+        revision = _read_revision(connection) + 1
+        _write(connection, changes)
+        _set_revision(connection, revision)
+        _append_audit(connection, changes, "upgrade", now_ns, revision)
+        _logger.info("event=scores_rescaled conditions=%d revision=%d", len(changes), revision)
 
 
 def _rows(connection: Connection, sql: str) -> list[tuple[Any, ...]]:
@@ -248,7 +265,7 @@ def _find_node(connection: Connection, node_id: str) -> Node:
 
 def _read_known_fleet(connection: Connection) -> KnownFleet:
     channels = _records(connection, Channel, schema.CHANNELS)
-    conditions = _records(connection, ConditionDefinition, "SELECT * FROM condition")
+    conditions = _records(connection, ConditionDefinition, schema.CONDITIONS)
     return KnownFleet(
         districts={row.district_id: row for row in _records(connection, District, "SELECT * FROM district")},
         sites={row.site_id: row for row in _records(connection, Site, "SELECT * FROM site")},

@@ -33,7 +33,7 @@ from grafana.panel import (
 )
 
 _FROM = f"{SCORE_WRITTEN_FROM:g}"
-"""Scores nearer to 0 are not in InfluxDB."""
+"""Lower scores are not in InfluxDB."""
 
 
 def build() -> dashboard.Dashboard:
@@ -44,7 +44,6 @@ def build() -> dashboard.Dashboard:
         .with_panel(_completeness())
         .with_panel(_good_and_bad())
         .with_panel(_highest_scores())
-        .with_panel(_lowest_scores())
         .with_panel(_worst_nodes())
     )
 
@@ -80,26 +79,17 @@ def _good_and_bad() -> timeseries.Panel:
 
 
 def _highest_scores() -> table.Panel:
-    description = f"Channels that rose the farthest above what they usually read: EWMA z-score, from {_FROM} on."
-    panel = listing("Highest scores", description, RAW, influx_query.SCORE_COLUMN, is_descending=True)
-    steps = thresholds(GREEN, (4, YELLOW), (6, ORANGE), (10, RED))
-    return (
-        colour_column(panel, influx_query.SCORE_COLUMN, steps)
-        .time_from(RECENT)
-        .decimals(1)
-        .with_target(rows("A", RAW, influx_query.highest_scores()))
+    description = (
+        f"Channels that stand the farthest from what they usually read: 0.5 is 3 sigma, listed from {_FROM} on."
     )
-
-
-def _lowest_scores() -> table.Panel:
-    description = f"Channels that fell the farthest below what they usually read: EWMA z-score, from -{_FROM} on."
-    panel = listing("Lowest scores", description, RAW, influx_query.SCORE_COLUMN, is_descending=False)
-    steps = thresholds(RED, (-10, ORANGE), (-6, YELLOW), (-4, GREEN))
+    panel = listing("Highest scores", description, RAW, influx_query.SCORE_COLUMN, is_descending=True)
+    steps = thresholds(GREEN, (0.6, YELLOW), (0.7, ORANGE), (0.8, RED))
     return (
         colour_column(panel, influx_query.SCORE_COLUMN, steps)
+        .span(24)
         .time_from(RECENT)
-        .decimals(1)
-        .with_target(rows("A", RAW, influx_query.lowest_scores()))
+        .decimals(3)
+        .with_target(rows("A", RAW, influx_query.highest_scores()))
     )
 
 

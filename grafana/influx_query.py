@@ -122,13 +122,13 @@ def bad_by_domain() -> str:
 
 
 def highest_scores() -> str:
-    """Channels whose score rose the farthest above what they usually read; none that did not rise."""
-    return _extreme_scores("top", "max", ">")
+    """Channels that stood the farthest from what they usually read.
 
-
-def lowest_scores() -> str:
-    """Channels whose score fell the farthest below; none that did not fall."""
-    return _extreme_scores("bottom", "min", "<")
+    Two steps: the highest score of each series is cheap, and only those are sorted.
+    """
+    score = _quote(SCORE_EWMA_Z)
+    inner = _select(f'max({score}) AS "highest"', _CHANNELS, _IN_DISTRICT, _ALL_TAGS)
+    return f'SELECT top("highest", {_ALL_TAGS}, {LIST_ROWS}) AS {_quote(SCORE_COLUMN)} FROM ({inner})'
 
 
 def worst_nodes() -> str:
@@ -157,9 +157,8 @@ def quality_of_node() -> str:
 
 
 def scores_of_node() -> str:
-    """Highest and lowest score of each interval; none where all were near 0 (`SCORE_WRITTEN_FROM`)."""
-    score = _quote(SCORE_EWMA_Z)
-    return _over_time(f'max({score}) AS "highest", min({score}) AS "lowest"', _OF_NODE, TAG_QUANTITY)
+    """Highest score of each interval; none where all were below `SCORE_WRITTEN_FROM`."""
+    return _over_time(f"max({_quote(SCORE_EWMA_Z)})", _OF_NODE, TAG_QUANTITY)
 
 
 def latest_of_node() -> str:
@@ -234,10 +233,3 @@ def _over_time(fields: str, where: str, *tags: str) -> str:
 
 def _hourly(fields: str, where: str) -> str:
     return f"{_select(fields, _quote(COMPLETENESS), where, f'time(1h), {_GATEWAY_TAGS}')} fill(none)"
-
-
-def _extreme_scores(selector: str, extreme: str, side: str) -> str:
-    """Two steps: the extreme of each series is cheap, and only those are sorted."""
-    score = _quote(SCORE_EWMA_Z)
-    inner = _select(f'{extreme}({score}) AS "z"', _CHANNELS, f"{score} {side} 0 AND {_IN_DISTRICT}", _ALL_TAGS)
-    return f'SELECT {selector}("z", {_ALL_TAGS}, {LIST_ROWS}) AS {_quote(SCORE_COLUMN)} FROM ({inner})'

@@ -73,16 +73,14 @@ def _quality() -> statetimeline.Panel:
 
 def _score() -> timeseries.Panel:
     """Points: a line would join scores between which the channel was as usual."""
-    description = (
-        f"EWMA z-score: distance from what is usual, in standard deviations. Empty within ±{SCORE_WRITTEN_FROM:g}."
-    )
+    description = f"Distance from what is usual, 0 to 1: 0.5 is 3 sigma, 0.8 is 12. Empty below {SCORE_WRITTEN_FROM:g}."
     return (
         lines("Score", description, RAW)
         .draw_style(common_model.GraphDrawStyle.POINTS)
-        .decimals(1)
-        .axis_soft_min(-6)
-        .axis_soft_max(6)
-        .with_target(series("A", RAW, influx_query.scores_of_node(), f"{_BY_QUANTITY} $col"))
+        .decimals(3)
+        .min(0)
+        .max(1)
+        .with_target(series("A", RAW, influx_query.scores_of_node(), _BY_QUANTITY))
     )
 
 

@@ -14,7 +14,7 @@ event time; rows of one channel and time keep the order in which they came.
 | received_time     | timestamp ms | when the platform received it, without what is below a millisecond               |
 | value             | float64      | NULL where there is none                                                         |
 | quality, reason   | string       | contracts.quality                                                                |
-| score_ewma_z      | float64      | NULL in warm-up, for bad and for late readings                                   |
+| score_ewma_z      | float64      | 0 to 1; NULL in warm-up and for bad readings                                     |
 | is_late           | bool         | stored and scored as history, paged nobody                                       |
 | epoch, batch      | uint64       | with gateway_id: the batch that it came in                                       |
 

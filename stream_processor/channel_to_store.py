@@ -94,7 +94,7 @@ class Job:
         snapshot = store.snapshot()
         self.pipeline = Pipeline(() if snapshot is None else tuple(int(each) for each in snapshot[1]))
         if snapshot is not None:
-            self.pipeline.detector.restore(snapshot[2])
+            self._restore_detector(snapshot[2])
         self.pipeline.conditions.lanes.update(store.condition_lanes())
         self._apply_fleet(fleet)
         self._replay(0 if snapshot is None else snapshot[0])
@@ -130,7 +130,7 @@ class Job:
         """Keeps the detectors' state if it has learnt anything since the last time."""
         if self._commit_seq == self._saved_seq:
             return
-        detector = self.pipeline.detector.snapshot()
+        detector = self.pipeline.scores.snapshot()
         channel_ids = self.pipeline.channels.channel_ids.copy()
         await asyncio.to_thread(self._store.save_snapshot, channel_ids, detector, self._commit_seq)
         self._saved_seq = self._commit_seq
@@ -222,6 +222,12 @@ class Job:
         self._session.take_fleet(index)
         _log.info("fleet_taken revision=%d channels=%d", fleet.revision, len(fleet.channels))
 
+    def _restore_detector(self, state: bytes) -> None:
+        try:
+            self.pipeline.scores.restore(state)
+        except ValueError as error:  # of an earlier version: channels warm up again, nothing else is lost
+            _log.warning("detector_state_unreadable error=%s", error)
+
     def _replay(self, commit_seq: int) -> None:
         """Detectors learn again what was stored after their snapshot. Conditions were kept with each commit."""
         count = 0
@@ -230,7 +236,8 @@ class Job:
             is_known = np.array([int(each) in known for each in history.channel_id], dtype=np.bool_)
             rows = self.pipeline.channels.rows_of(history.channel_id[is_known])
             usable = ~is_bad(history.reason) & ~history.is_late & np.isfinite(history.value)
-            self.pipeline.learn(rows, history.value[is_known], usable[is_known])
+            learnt = usable[is_known]
+            self.pipeline.learn(rows[learnt], history.event_ns[is_known][learnt], history.value[is_known][learnt])
             count += len(rows)
         _log.info("history_replayed readings=%d after_commit=%d", count, commit_seq)
 

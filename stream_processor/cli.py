@@ -1,7 +1,8 @@
-"""`stream-processor run | bridge | score | store | archive | waveform | read | rebuild | check-config | decode`.
+"""`stream-processor`: embedded engine, roles of the distributed one, tools (`decode`, `rebuild`, `score`, `backtest`).
 
 `run` is the embedded engine. The roles are the processes of the distributed one: each is a module with a `Settings`
-class and `run(settings)`, which is imported when it is asked for.
+class and `run(settings)`, which is imported when it is asked for. `score` with a file instead of a configuration, and
+`backtest`, are trials on an engineer's own records (`stream_processor.trial`): they ask no server.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import importlib
 import importlib.metadata
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -21,15 +23,17 @@ from contracts.configuration import Settings, parse_settings
 from contracts.errors import ConfigurationError, Fault, PayloadError
 from stream_processor.configuration import StreamProcessorSettings, with_absolute_paths
 from stream_processor.decode_text import decode_message, parse_hex
-from stream_processor.errors import StoreError
+from stream_processor.errors import StoreError, TrialError
+from stream_processor.trial.arguments import add_backtest_arguments, add_score_arguments
 
 EXIT_BAD_MESSAGE = 1
+EXIT_TRIAL = 1
 EXIT_BAD_CONFIGURATION = 2
 EXIT_STORE = 3
 EMBEDDED: Final = "embedded"
 ROLES: Final = {
     "bridge": "Sparkplug host: from the broker to Kafka",
-    "score": "quality, scores and alarm conditions: a Faust worker with state",
+    "score": "quality, scores and alarm conditions: a Faust worker with state; with FILE: scores of any table",
     "store": "to InfluxDB, then acknowledgements: a Faust worker",
     "archive": "to Parquet: a Faust worker",
     "waveform": "waveforms to Parquet: a Faust worker",
@@ -39,11 +43,18 @@ ROLES: Final = {
 """The processes of the distributed engine: `stream_processor.distributed.<role>_process`."""
 
 
+TRIALS: Final = {"score": "try_scores", "backtest": "try_rule"}
+"""Commands that need no server: `stream_processor.trial.<module>.run(options)`."""
+
+
 def main() -> None:
     """Entry point."""
     options = _parse_arguments()
     if options.command == "decode":
         _decode(options)
+        return
+    if options.command in TRIALS and options.config is None:
+        _try(options)
         return
     role = options.role if options.command == "check-config" else options.command
     try:
@@ -97,6 +108,17 @@ def _read_text(path: Path) -> str:
         raise ConfigurationError(str(path), [Fault("$", f"cannot be read: {error}")]) from error
 
 
+def _try(options: argparse.Namespace) -> None:
+    """Runs a trial, or says on stderr why it cannot."""
+    try:
+        importlib.import_module(f"stream_processor.trial.{TRIALS[options.command]}").run(options)
+    except TrialError as error:
+        print(f"stream-processor {options.command}: {error}", file=sys.stderr)
+        sys.exit(EXIT_TRIAL)
+    except BrokenPipeError:  # `| head` has seen enough; what is left must not be flushed into the same pipe at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _decode(options: argparse.Namespace) -> None:
     """Prints a message as JSON, and each fault of it on stderr."""
     try:
@@ -129,12 +151,17 @@ def _parse_arguments() -> argparse.Namespace:
     words = {"run": "run the embedded engine", **ROLES, "check-config": "name every fault of a configuration"}
     for name, text in words.items():
         command = commands.add_parser(name, help=text)
-        command.add_argument("--config", type=Path, required=True, help="TOML file, see example.toml")
+        command.add_argument("--config", type=Path, required=name not in TRIALS, help="TOML file, see example.toml")
+        if name == "score":
+            add_score_arguments(command)
         if name == "check-config":
             roles = (EMBEDDED, *ROLES)
             command.add_argument(
                 "--role", choices=roles, default=EMBEDDED, help="whose file it is (default: %(default)s)"
             )
+    backtest = commands.add_parser("backtest", help="how often a rule would have fired over stored history")
+    backtest.set_defaults(config=None)
+    add_backtest_arguments(backtest)
     decode = commands.add_parser(
         "decode",
         help="a Sparkplug message as JSON, or what is wrong with it and where (exit code 1)",

@@ -213,14 +213,15 @@ class DuckdbStore:
     def history_after(self, commit_seq: int) -> Iterator[StoredHistory]:
         """Readings of each commit after `commit_seq`, in order, as they were scored."""
         query = (
-            "SELECT commit_seq, channel_id, value, reason, is_late FROM observation WHERE commit_seq > ? "
-            "ORDER BY commit_seq, rowid"
+            "SELECT commit_seq, channel_id, coalesce(event_ns, phenomenon_ns) AS event_ns, value, reason, is_late "
+            "FROM observation WHERE commit_seq > ? ORDER BY commit_seq, rowid"
         )
         table = self._arrow(query, [commit_seq])
         seqs = numpy_column(table, "commit_seq", np.int64)
         edges = np.flatnonzero(np.diff(seqs)) + 1
         columns = (
             numpy_column(table, "channel_id", np.uint32),
+            numpy_column(table, "event_ns", np.int64),
             numpy_column(table, "value", np.float64),
             numpy_column(table, "reason", np.uint8),
             numpy_column(table, "is_late", np.bool_),
@@ -299,7 +300,7 @@ class DuckdbStore:
         bad = [int(reason) for reason, row in REASONS.items() if row.level == "bad"]
         rows = list(
             self._all(
-                """SELECT start_ns, min(good), max(good), avg(good), max(abs(score)), count(*), count(*) - count(good)
+                """SELECT start_ns, min(good), max(good), avg(good), max(score), count(*), count(*) - count(good)
                    FROM (SELECT $from + ((phenomenon_ns - $from) // $bucket) * $bucket AS start_ns,
                                 CASE WHEN list_contains($bad::UTINYINT[], reason) THEN NULL ELSE value END AS good,
                                 score_ewma_z AS score

@@ -6,6 +6,7 @@ StreamProcessorError
 │   └── StoreCorruptError  permanent: the file is not what it should be
 ├── MessageRefusedError  permanent: Kafka will never take this message
 ├── TopicMismatchError   permanent: Kafka's topics are not as the configuration says
+├── TrialError           permanent: a file or a rule that somebody wants to try cannot be taken
 └── UpstreamError        registry or alarm service did not do what was asked
     ├── UpstreamUnavailableError  transient: not reachable, 5xx, 429
     └── UpstreamRefusedError      permanent: 4xx; the same request fails again
@@ -36,6 +37,10 @@ class MessageRefusedError(StreamProcessorError):
 
 class TopicMismatchError(StreamProcessorError):
     """Permanent: Kafka's topics have another number of partitions than the configuration says."""
+
+
+class TrialError(StreamProcessorError):
+    """Permanent: a file or a rule that somebody wants to try cannot be taken. Nothing was written."""
 
 
 class UpstreamError(StreamProcessorError):

@@ -34,7 +34,7 @@ def render_trend(context: ChannelContext, from_ns: int, to_ns: int, bucket_ns: i
     grouping = f"GROUP BY time({bucket_ns}ns, {from_ns % bucket_ns}ns) fill(none)"
     good = (
         f'SELECT min("{VALUE}"), max("{VALUE}"), mean("{VALUE}"), count("{VALUE}"), '
-        f'max("{SCORE_EWMA_Z}") AS highest, min("{SCORE_EWMA_Z}") AS lowest {scope} {grouping}'
+        f'max("{SCORE_EWMA_Z}") AS highest {scope} {grouping}'
     )
     bad = (
         f'SELECT count("{QUALITY}") {scope} AND "{QUALITY}" >= {int(FIRST_BAD)} AND "{QUALITY}" < {int(FIRST_STALE)} '
@@ -58,7 +58,7 @@ def parse_trend(document: object, channel_id: int, from_ns: int, to_ns: int, buc
         minimum=[row.get("min") for row in rows],
         maximum=[row.get("max") for row in rows],
         mean=[row.get("mean") for row in rows],
-        score_ewma_z_maximum=[_farthest(row.get("highest"), row.get("lowest")) for row in rows],
+        score_ewma_z_maximum=[row.get("highest") for row in rows],
         observation_count=[int(row.get("count") or 0) + count for row, count in zip(rows, bad_counts, strict=True)],
         bad_count=bad_counts,
     )
@@ -82,10 +82,6 @@ def _rows_by_time(document: object, statement: int) -> dict[int, Mapping[str, An
     if fault is not None:
         raise InfluxAnswerError(f"InfluxDB: {fault}")
     return by_time
-
-
-def _farthest(highest: float | None, lowest: float | None) -> float | None:
-    return None if highest is None or lowest is None else max(abs(highest), abs(lowest))
 
 
 def _quoted(text: str) -> str:

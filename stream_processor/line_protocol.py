@@ -45,7 +45,7 @@ class Points:
     """Not finite: there is none."""
     reason: UInt8s
     score_ewma_z: Floats
-    """Not finite: there is none. That of a reading without value, or within ±`SCORE_WRITTEN_FROM`, is not written."""
+    """Not finite: there is none. That of a reading without value, or below `SCORE_WRITTEN_FROM`, is not written."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -183,7 +183,7 @@ def _join(series: pa.Array, points: Points) -> bytes:
 
 
 def _is_written(score: Floats) -> Bools:
-    return np.isfinite(score) & (np.abs(score) >= SCORE_WRITTEN_FROM)
+    return np.isfinite(score) & (score >= SCORE_WRITTEN_FROM)
 
 
 def _format_some(column: Floats, which: Bools, is_followed: Bools) -> _Texts:

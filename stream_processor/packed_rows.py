@@ -23,7 +23,9 @@ def gather(table: NDArray[_ScalarT], rows: Rows) -> NDArray[_ScalarT]:
 
 def scatter(table: NDArray[_ScalarT], rows: Rows, values: NDArray[_ScalarT]) -> None:
     """Sets the rows, as `table[rows] = values`; of a row that stands twice, the last one stays."""
-    if len(rows):
+    if len(rows) == 1:
+        table[rows[0]] = values[0]
+    elif len(rows):
         _opaque(table)[rows] = _opaque(np.ascontiguousarray(values))
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from contracts.notice import BatchesLost, Quarantined
-from contracts.record import Bools, Floats, Record, UInt8s, UInt32s
+from contracts.record import Bools, Floats, Int64s, Record, UInt8s, UInt32s
 from contracts.uplink import BatchIdentity
 from contracts.waveform_message import Waveform, waveform_columns
 from stream_processor.pipeline.pipeline import Scored
@@ -45,6 +45,7 @@ class StoredHistory:
     """Readings of one commit, to replay."""
 
     channel_id: UInt32s
+    event_ns: Int64s
     value: Floats
     reason: UInt8s
     is_late: Bools

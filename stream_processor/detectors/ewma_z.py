@@ -1,9 +1,9 @@
 """EWMA z-score: distance from the exponentially weighted mean in exponentially weighted standard deviations.
 
-    z   = (x - m) / sqrt(s² + r²)                 score, before learning
-    d   = clip(x - m, ± CLIP · sqrt(s² + r²))     after warm-up
-    m  ← m + a·d
-    s² ← (1 - a)·(s² + a·d²)
+    d   = |x - m| / sqrt(s² + r²)                 sigma, before learning; score = d / (d + 3)
+    e   = clip(x - m, ± CLIP · sqrt(s² + r²))     after warm-up
+    m  ← m + a·e
+    s² ← (1 - a)·(s² + a·e²)
 
 with a = max(1/n, ALPHA) for the n-th reading, so that warm-up is the plain mean and variance. Incremental weighted
 variance: T. Finch, Incremental calculation of weighted mean and variance, University of Cambridge, 2009, equations
@@ -11,20 +11,25 @@ variance: T. Finch, Incremental calculation of weighted mean and variance, Unive
 zero. The clip (Winsorising) keeps one 1e9 spike from blinding the detector for the next hours; a true step is still
 learnt, within some tens of readings.
 
-Units: z has none. State: 24 bytes a channel (mean, variance, count as f64), 20 in a snapshot. Cost: 50 nanoseconds a
-reading. When it fails: slow drift (the mean follows), diurnal cycles longer than 1/ALPHA readings, several regimes
-(on/off), heavy tails. Those are for the detectors of issue 7.
+Units: m in the channel's unit, s² in its square. State: 16 bytes a channel (m as float64, because a value may be large
+against its resolution; s² and n as float32), packed, so that a batch's share of it is one gather. Cost: see `COST_NS`.
+
+When it fails: slow drift (the mean follows), diurnal cycles longer than 1/ALPHA readings, several regimes (on/off),
+heavy tails, readings that hang together (of a random walk d is too large: its mean is always behind).
 """
 
 from __future__ import annotations
 
-import io
-from typing import Final
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
 import numpy as np
 
 from contracts.record import Floats
-from stream_processor.packed_rows import Rows, gather, scatter
+from stream_processor.detectors.contract import SIGMA_AT_HALF, Batch, Explanation, check_batch
+from stream_processor.detectors.detector_snapshot import decode_snapshot, encode_snapshot
+from stream_processor.detectors.packed_state import READINGS_PER_BLOCK, Singles, blocks, grown, single
+from stream_processor.packed_rows import gather, scatter
 
 ALPHA: Final = 0.02
 """Weight of a new reading: a memory of about 50 readings."""
@@ -32,67 +37,116 @@ WARM_UP_READINGS: Final = 30
 """No score before a channel has been read this often."""
 CLIP_SIGMA: Final = 6.0
 """How far one reading can pull, in standard deviations."""
-_VERSION: Final = 1
+_COUNTED: Final = 1.0 / ALPHA
+"""Readings are counted up to here: from then on each weighs ALPHA."""
+_VARIANCE_MIN: Final = 1e-30
+"""Of a flat line, in the square of the channel's unit: the processor is slow with numbers that are nearly 0."""
 
 
 class EwmaZ:
     """EWMA z-score over channels. See the module for formula, state and limits."""
 
+    NAME: ClassVar[str] = "ewma_z"
+    VERSION: ClassVar[int] = 2
+    STATE_BYTES: ClassVar[int] = 16
+    COST_NS: ClassVar[float] = 33.0
+    WARM_UP_READINGS: ClassVar[int] = WARM_UP_READINGS
+
     def __init__(self) -> None:
-        self._state: Floats = np.zeros((0, 3))
-        """By row: mean, variance, count. Packed, so that a batch's share is one gather; a count is exact up to 2⁵³."""
+        self._state: Floats = np.zeros((0, 2))
+        """By row: mean; variance and count share the second column (`_columns`)."""
 
     def grow(self, channel_count: int) -> None:
         """Makes room for rows up to `channel_count` - 1."""
-        added = channel_count - len(self._state)
-        if added > 0:
-            self._state = np.concatenate([self._state, np.zeros((added, 3))])
+        self._state = grown(self._state, channel_count, (0.0, 0.0))
 
-    def score(self, rows: Rows, values: Floats, resolutions: Floats) -> Floats:
+    def score(self, batch: Batch) -> Floats:
         """Distance from the mean; NaN in warm-up. See `Detector`."""
-        mean, variance, count = gather(self._state, rows).T
-        scores: Floats = (values - mean) / np.sqrt(variance + resolutions * resolutions)
+        check_batch(batch)
+        mean, variance, count = _columns(gather(self._state, batch.rows))
+        deviation = batch.values - mean
+        scores = _score(deviation, _sigma(variance, batch.resolutions))
         scores[count < WARM_UP_READINGS] = np.nan
         return scores
 
-    def learn(self, rows: Rows, values: Floats, resolutions: Floats) -> None:
+    def learn(self, batch: Batch) -> None:
         """Takes the readings into mean and variance. See `Detector`."""
-        self.score_and_learn(rows, values, resolutions)
+        self.score_and_learn(batch)
 
-    def score_and_learn(self, rows: Rows, values: Floats, resolutions: Floats) -> Floats:
+    def score_and_learn(self, batch: Batch) -> Floats:
         """Scores against what was learnt before, then learns. See `Detector`."""
+        check_batch(batch)
+        if len(batch.rows) <= READINGS_PER_BLOCK:
+            return self._step(batch)
+        return np.concatenate([self._step(batch.take(block)) for block in blocks(len(batch.rows))])
+
+    def _step(self, batch: Batch) -> Floats:
+        rows, _, values, resolutions = batch
         state = gather(self._state, rows)
-        mean, variance, count = state.T
+        mean, variance, count = _columns(state)
         deviation = values - mean
-        sigma = np.sqrt(variance + resolutions * resolutions)
-        scores: Floats = deviation / sigma
-        limit = CLIP_SIGMA * sigma
-        is_cold = count < WARM_UP_READINGS
-        if is_cold.any():
+        sigma = _sigma(variance, resolutions)
+        scores = _score(deviation, sigma)
+        limit = np.multiply(sigma, CLIP_SIGMA, out=sigma)
+        weight: float | Floats = ALPHA
+        if np.minimum.reduce(count, initial=_COUNTED) < _COUNTED:
+            is_cold = count < WARM_UP_READINGS
             scores[is_cold] = np.nan
             limit[is_cold] = np.inf
+            np.minimum(count + 1.0, _COUNTED, out=count)
+            weight = 1.0 / count.astype(np.float64)
         np.minimum(deviation, limit, out=deviation)
-        np.maximum(deviation, -limit, out=deviation)
-        count += 1.0
-        weight = np.maximum(ALPHA, 1.0 / count)
-        pull = weight * deviation
+        np.maximum(deviation, np.negative(limit, out=limit), out=deviation)
+        pull = np.multiply(deviation, weight, out=limit)
         mean += pull
-        variance += pull * deviation
-        variance *= 1.0 - weight
+        pull *= deviation
+        pull += variance
+        pull *= 1.0 - weight
+        np.maximum(pull, _VARIANCE_MIN, out=variance, casting="same_kind")
         scatter(self._state, rows, state)
         return scores
 
+    def explain(self, batch: Batch, units: Sequence[str]) -> list[Explanation]:
+        """How far above or below the mean. See `Detector`."""
+        mean, variance, count = _columns(gather(self._state, batch.rows))
+        deviation = batch.values - mean
+        distances = np.abs(deviation) / _sigma(variance, batch.resolutions)
+        return [
+            _explain(float(deviation[at]), float(distances[at]), float(mean[at]), int(count[at]), unit)
+            for at, unit in enumerate(units)
+        ]
+
     def snapshot(self) -> bytes:
-        """Versioned bytes (npz without pickle)."""
-        buffer = io.BytesIO()
-        mean, variance, count = self._state.T
-        counted = np.minimum(count, np.iinfo(np.uint32).max).astype(np.uint32)
-        np.savez(buffer, version=np.array(_VERSION), mean=mean, variance=variance, count=counted)
-        return buffer.getvalue()
+        """Versioned bytes. See `Detector`."""
+        return encode_snapshot(self.NAME, self.VERSION, {"state": self._state})
 
     def restore(self, snapshot: bytes) -> None:
-        """Continues from `snapshot`, bit for bit."""
-        with np.load(io.BytesIO(snapshot), allow_pickle=False) as state:
-            if int(state["version"]) != _VERSION:
-                raise ValueError(f"EWMA z state of version {int(state['version'])}, not {_VERSION}")
-            self._state = np.column_stack([state["mean"], state["variance"], state["count"]]).astype(np.float64)
+        """Continues from `snapshot`, bit for bit. See `Detector`."""
+        (self._state,) = decode_snapshot(snapshot, self.NAME, self.VERSION, ("state",))
+
+
+def _columns(state: Floats) -> tuple[Floats, Singles, Singles]:
+    """Mean, variance and count: views of packed rows."""
+    return state[:, 0], single(state, 1, 0), single(state, 1, 1)
+
+
+def _sigma(variance: Singles, resolutions: Floats) -> Floats:
+    squares = resolutions * resolutions
+    squares += variance
+    sigma: Floats = np.sqrt(squares, out=squares)
+    return sigma
+
+
+def _score(deviation: Floats, sigma: Floats) -> Floats:
+    """`to_score` of |deviation| / sigma, with one division."""
+    distance = np.abs(deviation)
+    scores: Floats = sigma * SIGMA_AT_HALF
+    scores += distance
+    return np.divide(distance, scores, out=scores)
+
+
+def _explain(deviation: float, distance: float, mean: float, count: int, unit: str) -> Explanation:
+    if count < WARM_UP_READINGS:
+        return Explanation(np.nan, f"warming up: {count} of {WARM_UP_READINGS} readings seen")
+    side = "above" if deviation > 0 else "below"
+    return Explanation(distance, f"{distance:.1f} sigma {side} the recent mean {mean:.6g} {unit}".rstrip())

@@ -133,9 +133,13 @@ async def _begin(
         if known is not None and known.next_offset >= whole.next_offset:
             return known
         try:
-            return PartitionState.restore(whole.data, fleet)
+            state = PartitionState.restore(whole.data, fleet)
         except ValueError as error:  # the trace tells nothing
             _log.error("snapshot_unreadable partition=%d offset=%d error=%s", partition, whole.next_offset, error)
+            continue
+        if state.pipeline.has_forgotten_scores:
+            _log.warning("detector_state_unreadable partition=%d", partition)  # channels warm up again
+        return state
     return known or PartitionState(partition, fleet)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +42,16 @@ class Readings:
     score_ewma_z: Floats
     """NaN in warm-up."""
     is_late: Bools
+    other_scores: Mapping[ConditionInput, Floats] = field(default_factory=dict)
+    """By detector; NaN where it did not score."""
+    explanations: Mapping[tuple[int, ConditionInput], str] = field(default_factory=dict)
+    """By position: why a score reaches a set-point."""
+
+    def column(self, kind: ConditionInput) -> Floats | None:
+        """What conditions of this kind look at; None if no reading has it."""
+        if kind is ConditionInput.VALUE:
+            return self.value
+        return self.score_ewma_z if kind is ConditionInput.SCORE_EWMA_Z else self.other_scores.get(kind)
 
 
 class Conditions:
@@ -127,12 +137,9 @@ class Conditions:
     def _candidates(self, readings: Readings) -> Rows:
         """Positions whose channel stands beyond a set-point, or has a lane that is active or waiting."""
         interesting = self._watched[readings.row]
-        for kind, inputs in (
-            (ConditionInput.VALUE, readings.value),
-            (ConditionInput.SCORE_EWMA_Z, readings.score_ewma_z),
-        ):
-            if self._bounds[kind].is_used:
-                interesting |= self._bounds[kind].is_beyond(readings.row, inputs)
+        for kind, bounds in self._bounds.items():
+            if bounds.is_used and (inputs := readings.column(kind)) is not None:
+                interesting |= bounds.is_beyond(readings.row, inputs)
         if interesting.any():
             # A channel that becomes interesting stays so for its later readings in the same record.
             rows = readings.row[interesting]
@@ -153,10 +160,10 @@ class Conditions:
     ) -> None:
         is_late = bool(readings.is_late[index])
         for definition in self._by_row.get(row, ()):
-            is_value = definition.input is ConditionInput.VALUE
-            input_value = float((readings.value if is_value else readings.score_ewma_z)[index])
-            if np.isnan(input_value):
+            inputs = readings.column(definition.input)
+            if inputs is None or np.isnan(inputs[index]):
                 continue
+            input_value = float(inputs[index])
             key = ConditionKey(definition.condition_id, is_late)
             before = self.lanes.get(key, LaneState())
             event_ns = int(readings.event_ns[index])
@@ -166,20 +173,18 @@ class Conditions:
                 self._before.setdefault(key, before)
                 self._keep(key, row, after)
             if change is not None:
-                value = float(readings.value[index])
-                context = contexts[definition.channel_id]
-                events.append(
-                    _event(
-                        definition,
-                        context,
-                        change,
-                        event_ns,
-                        detected_ns,
-                        is_historical=is_late,
-                        value=value,
-                        input_value=input_value,
-                    )
+                event = _event(
+                    definition,
+                    contexts[definition.channel_id],
+                    change,
+                    event_ns,
+                    detected_ns,
+                    is_historical=is_late,
+                    value=float(readings.value[index]),
+                    input_value=input_value,
+                    explanation=readings.explanations.get((index, definition.input), ""),
                 )
+                events.append(event)
 
     def _keep(self, key: ConditionKey, row: int, lane: LaneState) -> None:
         if lane == LaneState():
@@ -254,6 +259,7 @@ def _event(
     is_historical: bool,
     value: float,
     input_value: float,
+    explanation: str = "",
 ) -> ConditionEvent:
     return ConditionEvent(
         event_id=event_id_of(definition.condition_id, state, phenomenon_ns, is_historical=is_historical),
@@ -266,6 +272,7 @@ def _event(
         value=value,
         input=definition.input,
         input_value=input_value,
+        explanation=explanation,
         set_point=definition.set_point,
         priority=definition.priority,
         colour=definition.colour,

@@ -26,10 +26,10 @@ from contracts.condition import LaneState
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
 from contracts.record import Bools, Floats, Int64s, Record, UInt8s, UInt32s, concatenate, select
-from stream_processor.detectors.contract import Rows, split_rounds
-from stream_processor.detectors.ewma_z import EwmaZ
+from stream_processor.detectors.contract import Batch, Rows, split_rounds
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.packed_rows import gather
+from stream_processor.pipeline.channel_scores import ChannelScores, ScoreColumns
 from stream_processor.pipeline.channel_state import LATEST_NS, ChannelState, Share
 from stream_processor.pipeline.channel_table import PLAUSIBLE_MAX, PLAUSIBLE_MIN, RESOLUTION, ChannelTable
 from stream_processor.pipeline.conditions import (
@@ -50,11 +50,6 @@ from stream_processor.pipeline.quality_control import (
 from stream_processor.pipeline.repeats import find_repeats
 from stream_processor.pipeline.silence import LOG_SILENCE_NS, LOOK_NS, excuse, find_silent, hear, mark_lost
 
-SCORE_STEPS: Final = 1_000.0
-"""Scores are rounded to a thousandth: what is beyond is noise, and would be most of what a score weighs on disk. They
-are rounded before anything looks at them, so that condition, InfluxDB and Parquet have the same number."""
-SCORE_MAX: Final = 1e6
-"""Scores end here, on both sides: they are finite in every store."""
 NEVER_LOOKED_NS: Final = -1
 
 
@@ -72,7 +67,7 @@ class Scored:
     """Phenomenon time, or the time of receipt where the gateway's clock is wrong."""
     reason: UInt8s
     score_ewma_z: Floats
-    """NaN where there is none: bad, or in warm-up."""
+    """0 to 1 (`stream_processor.detectors.contract`); NaN where there is none: bad, or in warm-up."""
     is_late: Bools
     events: list[ConditionEvent]
     changed_lanes: dict[ConditionKey, LaneState]
@@ -90,7 +85,7 @@ class _Work:
     is_bad: Bools
     """Of `reasons`. What motion adds to them later is doubt, and makes none bad."""
     is_late: Bools
-    scores: Floats
+    scores: ScoreColumns
 
 
 class Pipeline:
@@ -98,7 +93,9 @@ class Pipeline:
 
     def __init__(self, channel_ids: tuple[int, ...] = ()) -> None:
         self.channels = ChannelTable(channel_ids)
-        self.detector = EwmaZ()
+        self.scores = ChannelScores()
+        self.has_forgotten_scores = False
+        """After `restore`: the detectors' state was of another version; channels warm up again."""
         self.conditions = Conditions()
         self._state = ChannelState()
         self._clocks = GatewayClocks()
@@ -122,7 +119,9 @@ class Pipeline:
         self._fleet = fleet
         self.channels.take_contexts(fleet.contexts.values())
         self._grow()
-        self.conditions.take_definitions(fleet.conditions, self.channels.row_of_channel, len(self.channels))
+        rows = self.channels.row_of_channel
+        self.conditions.take_definitions(fleet.conditions, rows, len(self.channels))
+        self.scores.take_definitions(fleet.conditions, fleet.contexts, rows)
 
     def _returns(self) -> dict[str, ConditionEvent]:
         """How each active condition would return if it were withdrawn at time 0."""
@@ -136,7 +135,7 @@ class Pipeline:
 
     def _grow(self) -> None:
         count = len(self.channels)
-        self.detector.grow(count)
+        self.scores.grow(count)
         self.conditions.grow(count)
         self._state.grow(count)
         self._clocks.grow(len(self.channels.gateway_ids))
@@ -187,22 +186,15 @@ class Pipeline:
             for each in split_rounds(rows, work.is_late):
                 self._score_history(work, each.history)
                 self._take_live(work, each.live)
-        scores = _rounded(work.scores)
-        is_good = ~work.is_bad
-        if is_good.all():
-            readings = Readings(rows, work.event_ns, record.value, scores, work.is_late)
-        else:
-            readings = Readings(
-                rows[is_good], work.event_ns[is_good], record.value[is_good], scores[is_good], work.is_late[is_good]
-            )
-        events, changed = self.conditions.evaluate(readings, self._fleet.contexts, detected_ns)
+        events, changed = self.conditions.evaluate(_good_readings(work), self._fleet.contexts, detected_ns)
         lanes = {key: self.conditions.lanes.get(key, LaneState()) for key in changed}
         for withdrawn in self._withdrawals:
             events.append(withdrawn)
             lanes[ConditionKey(withdrawn.condition_id, is_historical=False)] = LaneState()
         self._withdrawals = []
+        score_ewma_z = work.scores.standard
         return Scored(
-            record, came - len(record), rows, work.event_ns, work.reasons, scores, work.is_late, events, lanes
+            record, came - len(record), rows, work.event_ns, work.reasons, score_ewma_z, work.is_late, events, lanes
         )
 
     def _control(self, rows: Rows, record: Record, is_overtaken: Bools) -> _Work:
@@ -221,7 +213,7 @@ class Pipeline:
             reasons=reasons,
             is_bad=is_bad(reasons),
             is_late=record.is_historical | is_overtaken,
-            scores=np.full(len(record), np.nan),
+            scores=ScoreColumns.none(len(record)),
         )
 
     def _take_live(self, work: _Work, at: slice | Rows) -> None:
@@ -248,7 +240,7 @@ class Pipeline:
             self._state.put(work.rows[fresh], fresh_share)
 
     def _learn(self, work: _Work, at: slice | Rows, share: Share) -> None:
-        """Motion and score of readings that are neither bad nor late; `share` and the detector learn them."""
+        """Motion and scores of readings that are neither bad nor late; `share` and the detectors learn them."""
         values = work.record.value[at]
         limits = work.limits[at] if isinstance(at, slice) else gather(work.limits, at)
         motion = control_motion(share, limits, values, work.event_ns[at])
@@ -257,13 +249,15 @@ class Pipeline:
             reasons[motion.is_flat & (reasons == Reason.OK)] = Reason.FLAT_LINE
             reasons[motion.is_step & ((reasons == Reason.OK) | (reasons == Reason.FLAT_LINE))] = Reason.STEP_SUSPECT
             work.reasons[at] = reasons
-        work.scores[at] = self.detector.score_and_learn(work.rows[at], values, limits[:, RESOLUTION])
+        batch = Batch(work.rows[at], work.event_ns[at], values, limits[:, RESOLUTION])
+        self.scores.score_and_learn(batch, at, work.scores)
 
     def _score_history(self, work: _Work, at: Rows) -> None:
         """Scores late readings against what is known now; nothing learns them."""
         at = at[~work.is_bad[at]]
         if len(at):
-            work.scores[at] = self.detector.score(work.rows[at], work.record.value[at], work.limits[at, RESOLUTION])
+            batch = Batch(work.rows[at], work.event_ns[at], work.record.value[at], work.limits[at, RESOLUTION])
+            self.scores.score(batch, at, work.scores)
 
     def _are_distinct(self, rows: Rows) -> bool:
         """Whether no channel stands twice: six times cheaper than sorting."""
@@ -271,12 +265,11 @@ class Pipeline:
         self._scratch[rows] = order
         return bool((self._scratch[rows] == order).all())
 
-    def learn(self, rows: Rows, values: Floats, usable: Bools) -> None:
-        """The detector learns the usable readings of a batch: how stored history is replayed."""
-        used = np.flatnonzero(usable)
-        for each in split_rounds(rows[used], np.zeros(len(used), dtype=np.bool_)):
-            at = used[each.live]
-            self.detector.learn(rows[at], values[at], self.channels.limits[rows[at], RESOLUTION])
+    def learn(self, rows: Rows, event_ns: Int64s, values: Floats) -> None:
+        """The detectors learn readings that are neither bad nor late: how stored history is replayed."""
+        batch = Batch(rows, event_ns, values, self.channels.limits[rows, RESOLUTION])
+        for each in split_rounds(rows, np.zeros(len(rows), dtype=np.bool_)):
+            self.scores.learn(batch.take(each.live))
 
     # --- staleness ---------------------------------------------------------------------------------------------------
 
@@ -326,7 +319,7 @@ class Pipeline:
                 times=self._state.times,
                 numbers=self._state.numbers,
                 clocks=self._clocks.state,
-                detectors={"ewma_z": self.detector.snapshot()},
+                scores=self.scores.snapshot(),
                 lanes=self.conditions.lanes,
                 withdrawals=tuple(self._withdrawals),
                 returns=self._returns(),
@@ -338,7 +331,8 @@ class Pipeline:
         """Takes a state from `snapshot`: of a new pipeline, before its first `take_fleet`.
 
         Conditions that were active and that the fleet then does not define any more return, as if this pipeline had
-        run all the time. Raises ValueError if it is no snapshot of this version.
+        run all the time. Raises ValueError if it is no snapshot of this version. A state of detectors of another
+        version is left out (`has_forgotten_scores`): watermarks and conditions are worth more than 50 readings.
         """
         state = decode_state(snapshot)
         self.channels = ChannelTable(state.channel_ids.tolist())
@@ -346,7 +340,10 @@ class Pipeline:
         self.channels.gateway[:] = state.gateway
         self._state.restore(state.times, state.numbers)
         self._clocks.state = state.clocks
-        self.detector.restore(state.detectors["ewma_z"])
+        try:
+            self.scores.restore(state.scores)
+        except ValueError:
+            self.has_forgotten_scores = True
         self.conditions.lanes = dict(state.lanes)
         self._withdrawals = list(state.withdrawals)
         self._active_before = state.returns
@@ -358,10 +355,19 @@ class Pipeline:
         np.maximum.at(self._state.times[:, LATEST_NS], rows, phenomenon_ns)
 
 
-def _rounded(scores: Floats) -> Floats:
-    rounded: Floats = np.clip(np.rint(scores * SCORE_STEPS) / SCORE_STEPS, -SCORE_MAX, SCORE_MAX)
-    rounded += 0.0  # no negative zero: it would be another number in Parquet and the same in InfluxDB
-    return rounded
+def _good_readings(work: _Work) -> Readings:
+    """What conditions look at: all but bad readings."""
+    rows, scores, values = work.rows, work.scores, work.record.value
+    if not work.is_bad.any():
+        return Readings(rows, work.event_ns, values, scores.standard, work.is_late, scores.others, scores.explanations)
+    good = np.flatnonzero(~work.is_bad)
+    others = {kind: column[good] for kind, column in scores.others.items()}
+    explanations = {
+        (int(np.searchsorted(good, at)), kind): text for (at, kind), text in scores.explanations.items()
+    }  # of good readings only: bad ones are not scored
+    return Readings(
+        rows[good], work.event_ns[good], values[good], scores.standard[good], work.is_late[good], others, explanations
+    )
 
 
 def unscored(pipeline: Pipeline, record: Record) -> Scored:

@@ -21,7 +21,6 @@ from contracts.record import Floats, Int64s, UInt8s, UInt32s
 from stream_processor.pipeline.conditions import ConditionKey
 
 _VERSION: Final = 1
-_DETECTOR: Final = "detector."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,8 @@ class PipelineState:
     times: Int64s
     numbers: Floats
     clocks: Int64s
-    detectors: Mapping[str, bytes]
+    scores: bytes
+    """Of the detectors (`channel_scores`); empty in a state of before there were several."""
     lanes: Mapping[ConditionKey, LaneState]
     withdrawals: tuple[ConditionEvent, ...]
     """To be told with the next record."""
@@ -62,8 +62,8 @@ def encode_state(state: PipelineState) -> bytes:
         "times": state.times,
         "numbers": state.numbers,
         "clocks": state.clocks,
+        "scores": _bytes(state.scores),
     }
-    arrays.update({_DETECTOR + name: _bytes(each) for name, each in state.detectors.items()})
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -83,11 +83,7 @@ def decode_state(snapshot: bytes) -> PipelineState:
                 times=arrays["times"],
                 numbers=arrays["numbers"],
                 clocks=arrays["clocks"],
-                detectors={
-                    name.removeprefix(_DETECTOR): arrays[name].tobytes()
-                    for name in arrays.files
-                    if name.startswith(_DETECTOR)
-                },
+                scores=arrays["scores"].tobytes() if "scores" in arrays.files else b"",
                 lanes={ConditionKey(name, late): LaneState(on, since) for name, late, on, since in head["lanes"]},
                 withdrawals=tuple(ConditionEvent.model_validate(event) for event in head["withdrawals"]),
                 returns={name: ConditionEvent.model_validate(event) for name, event in head["returns"].items()},

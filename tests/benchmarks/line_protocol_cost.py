@@ -22,6 +22,7 @@ from influxdb_client.client.write.point import Point
 from influxdb_client.domain.write_precision import WritePrecision
 
 from contracts.influx_schema import SCORE_EWMA_Z, SCORE_WRITTEN_FROM, VALUE, series_tags
+from stream_processor.detectors.contract import to_score, to_sigma
 from stream_processor.line_protocol import LINES_PER_BODY, Points, build_bodies, build_series, format_series
 
 CHANNELS: Final = 3_000
@@ -39,7 +40,9 @@ def measure() -> Iterator[str]:
     """Yields the lines of the report."""
     series = build_series(format_series("gas", tags) for tags in TAGS)
     live, distinct = _points(is_live=True), _points(is_live=False)
-    ordinary = dataclasses.replace(live, score_ewma_z=np.random.default_rng(1).normal(0.0, 1.0, POINTS))
+    ordinary = dataclasses.replace(
+        live, score_ewma_z=to_score(np.abs(np.random.default_rng(1).normal(0.0, 1.0, POINTS)))
+    )
     few = live.part(slice(0, POINTS_FOR_PEERS))
     _check_same(b"\n".join(body.text for body in build_bodies(series, few)), _with_point(few))
     yield "  builder                               points/s/core   CPU ns/point   ratio to Point"
@@ -60,13 +63,13 @@ def _points(*, is_live: bool) -> Points:
     chance = np.random.default_rng(20261122)
     values = chance.normal(20.0, 5.0, POINTS)
     steps = np.arange(POINTS)
-    scores = chance.normal(0.0, 1.0, POINTS)
+    distances = np.abs(chance.normal(0.0, 1.0, POINTS)) + to_sigma(SCORE_WRITTEN_FROM)
     return Points(
         row=chance.integers(0, CHANNELS, POINTS),
         time_ns=START_NS + (steps // 50 if is_live else steps) * 1_000_000,
         value=np.round(values, 1) if is_live else values,
         reason=np.zeros(POINTS, np.uint8),
-        score_ewma_z=scores + np.copysign(SCORE_WRITTEN_FROM, scores),
+        score_ewma_z=to_score(distances),
     )
 
 

@@ -27,6 +27,7 @@ from contracts.record import Record
 from contracts.record_message import ScoredMessage, encode_scored
 from contracts.uplink import BatchIdentity
 from stream_processor.archive_points import points_of_table
+from stream_processor.detectors.contract import Batch
 from stream_processor.detectors.ewma_z import EwmaZ
 from stream_processor.distributed.archive_plan import read_frame
 from stream_processor.distributed.parquet_archive import ParquetArchive
@@ -119,8 +120,9 @@ def _messages(*, is_rounded: bool) -> Iterator[bytes]:
         value[is_silent] = np.nan
         score = np.full(CHANNELS, np.nan)
         heard = np.flatnonzero(~is_silent)
-        score[heard] = np.round(detector.score_and_learn(heard, value[heard], step[heard]), 3)
         time_ms = START_MS + 1_000 * second + phase_ms + np.rint(chance.normal(0.0, JITTER_MS, CHANNELS)).astype(int)
+        batch = Batch(heard, time_ms[heard] * 1_000_000, value[heard], step[heard])
+        score[heard] = np.round(detector.score_and_learn(batch), 3)
         received_ns = (START_MS + 1_000 * second + 1_100 + chance.integers(0, 80, GATEWAYS)) * 1_000_000
         received_ns += chance.integers(0, 1_000_000, GATEWAYS)
         for first in range(0, CHANNELS, ROWS_OF_MESSAGE):

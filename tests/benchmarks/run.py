@@ -1,7 +1,8 @@
 """`make bench`: the figures of docs/benchmarks.md, with the name of the machine. Takes about a quarter of an hour.
 
 Arguments: names of benchmarks to run only those, of `start`, `agent`, `agent-peers`, `waveform`, `embedded`, `alarm`,
-`load`, `bridge`, `lines`, `pipeline`, `state`, `parquet`, `store`, `index`, `stream`, `path`, `alarm-stack`.
+`load`, `bridge`, `lines`, `pipeline`, `state`, `parquet`, `store`, `index`, `stream`, `path`, `alarm-stack`,
+`detectors`, `nab`, `scenarios`, `trial`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks import (
     bridge_cost,
+    detector_cost,
     edge_agent_cost,
     embedded_path,
     influx_index,
@@ -24,14 +26,17 @@ from tests.benchmarks import (
     load_cost,
     parquet_cost,
     pipeline_cost,
+    score_scenarios,
     score_state,
     sensor_to_alarm,
     start_time,
     store_job,
     stream_jobs,
     stream_path,
+    trial_cost,
     waveform_cost,
 )
+from tests.benchmarks.nab import nab_scores
 
 BENCHMARKS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "start": ("Start and stop of the whole city", start_time.measure),
@@ -44,12 +49,16 @@ BENCHMARKS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "bridge": ("Bridge, broker to Kafka", bridge_cost.measure),
     "lines": ("Line protocol", line_protocol_cost.measure),
     "pipeline": ("The pipeline's step: quality control, one detector, conditions", pipeline_cost.measure),
+    "trial": ("Trials: a rule over the archive, the detectors over tables", trial_cost.measure),
     "state": ("State of the score job: snapshot, restore, replay", score_state.measure),
     "parquet": ("Archive to Parquet, and back to line protocol", parquet_cost.measure),
     "store": ("Store job, from Kafka to InfluxDB", store_job.measure),
     "stream": ("Jobs on Kafka, beside other ways to write them", stream_jobs.measure),
     "path": ("Whole path, broker to InfluxDB and back", stream_path.measure),
     "alarm-stack": ("Sensor to alarm, city on the servers", sensor_to_alarm.measure_on_stack),
+    "detectors": ("Detectors: cost, beside river and PySAD", detector_cost.measure),
+    "nab": ("Detectors: Numenta Anomaly Benchmark", nab_scores.measure),
+    "scenarios": ("Detectors: labelled scenarios", score_scenarios.measure),
     "index": ("InfluxDB's index with 300,000 series", influx_index.measure),
 }
 

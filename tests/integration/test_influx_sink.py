@@ -74,7 +74,7 @@ def test_values_come_back_bit_by_bit(influxd, settings, is_compressed):
     values = [0.1, 1 / 3, -0.0, 5e-324, 1.7976931348623157e308, -1e-7, 1e21, 123456789.12345679]
     node = f"exact-{is_compressed}"
     rows = [
-        (start_ms + index, value, Reason.OK, -value if abs(value) >= 3 else -3 - abs(value))
+        (start_ms + index, value, Reason.OK, abs(value) if abs(value) >= 0.5 else 0.5 + abs(value))
         for index, value in enumerate(values)
     ]
     refused, sink = write(settings(influxd.url, is_compressed=is_compressed), body_of(node, *rows))

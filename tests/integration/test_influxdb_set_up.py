@@ -114,7 +114,7 @@ def test_windows_are_computed_of_good_values_and_late_ones_again(influxdb, bucke
     write(
         influxdb,
         [
-            line(0, "value=1,score_ewma_z=9"),
+            line(0, "value=1,score_ewma_z=0.9"),
             line(window_ms - 1, "value=4"),
             line(1, "bad_value=1000,quality=96i"),
             line(window_ms, "value=-2.5,quality=1i"),

@@ -209,7 +209,7 @@ def embedded_trend(folder, message, from_ns, to_ns, bucket_ns) -> dict:
                 message.record.phenomenon_ns.tolist(),
                 message.record.value.tolist(),
                 message.record.reason.tolist(),
-                np.where(np.abs(message.score_ewma_z) < SCORE_WRITTEN_FROM, NAN, message.score_ewma_z).tolist(),
+                np.where(message.score_ewma_z < SCORE_WRITTEN_FROM, NAN, message.score_ewma_z).tolist(),
                 strict=True,
             )
         )

@@ -130,7 +130,7 @@ def test_readings_become_points_and_their_batches_are_acknowledged(kafka, influx
         [at_ns, at_ns + 5_000_000, at_ns + 1_000_000, at_ns + 2_000_000, at_ns],
         [1.5, 20.25, 250.0, 1.75, 7.0],
         [0, 0, Reason.OUT_OF_RANGE, Reason.CLOCK_SUSPECT, 0],
-        [-3.125, 2.875, NAN, NAN, NAN],  # the second one is too near to 0 to be written
+        [0.625, 0.499, NAN, NAN, NAN],  # the second one is too low to be written
         batch=BatchIdentity("gw-0", EPOCH, 3),
         duplicates=(BatchIdentity("gw-0", EPOCH, 1), BatchIdentity("gw-0", EPOCH, 2), BatchIdentity("gw-0", 6, 9)),
         channels_lost=(ChannelsLost("gw-0", (2, 3), Reason.GATEWAY_LOST, at_ns + 3_000_000),),
@@ -147,7 +147,7 @@ def test_readings_become_points_and_their_batches_are_acknowledged(kafka, influx
     assert influxd.stored("node-0") == {
         ("value", at_ms): 1.5,
         ("value", at_ms + 5): 20.25,
-        ("score_ewma_z", at_ms): -3.125,
+        ("score_ewma_z", at_ms): 0.625,
         ("bad_value", at_ms + 1): 250.0,
         ("quality", at_ms + 1): Reason.OUT_OF_RANGE,
         ("value", at_ms + 2): 1.75,

@@ -60,7 +60,7 @@ def bits(number: float) -> bytes:
 
 
 def is_written(score: float) -> bool:
-    return math.isfinite(score) and abs(score) >= SCORE_WRITTEN_FROM
+    return math.isfinite(score) and score >= SCORE_WRITTEN_FROM
 
 
 def is_writable(text: str) -> bool:

@@ -14,7 +14,7 @@ from contracts.quality import Reason
 from contracts.record import Record, concatenate
 from contracts.uplink import BatchIdentity
 from stream_processor.fleet_index import FleetIndex
-from stream_processor.pipeline.pipeline import SCORE_MAX, Pipeline, Scored, join_scored
+from stream_processor.pipeline.pipeline import Pipeline, Scored, join_scored
 
 START_NS = 1_761_955_200_000_000_000
 SECOND_NS = 1_000_000_000
@@ -52,10 +52,20 @@ def fleet(numbers: tuple[int, ...] = CHANNELS) -> FleetIndex:
                     {
                         "condition_id": "c-2",
                         "channel_id": numbers[0],
-                        "set_point": 3.0,
+                        "set_point": 0.5,
                         "input": "score_ewma_z",
                         **limits,
                     },
+                    *(
+                        {
+                            "condition_id": f"c-{name}-{at}",
+                            "channel_id": numbers[at],
+                            "set_point": 0.4,
+                            "input": f"score_{name}",
+                            **limits,
+                        }
+                        for at, name in ((0, "rate_of_change"), (1, "rate_of_change"), (1, "flat_line"))
+                    ),
                 ],
             }
         )
@@ -214,7 +224,7 @@ def test_how_channels_are_numbered_does_not_matter(batches: list[Record], number
 def test_scores_are_rounded_and_finite_and_stand_beside_no_bad_reading(batches: list[Record]) -> None:
     scored = started().step(concatenate(batches), 1)
     scores = scored.score_ewma_z[~np.isnan(scored.score_ewma_z)]
-    assert (np.abs(scores) <= SCORE_MAX).all()
+    assert ((scores >= 0.0) & (scores <= 1.0)).all()
     np.testing.assert_array_equal(scores, [round(each, 3) for each in scores.tolist()])
     is_bad = np.isin(scored.reason, [0, 1, 2, 3], invert=True)
     assert np.isnan(scored.score_ewma_z[is_bad]).all()

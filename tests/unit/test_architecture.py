@@ -64,9 +64,9 @@ PLATFORM_CONTRACTS = {
 }  # fmt: skip
 """Modules of contracts that need the platform's weight (numpy): an agent never imports them."""
 PLATFORM_SIMULATORS = {
-    "simulators.check_load", "simulators.load_connection", "simulators.load_gateway", "simulators.load_ledger",
-    "simulators.load_report", "simulators.load_signal", "simulators.load_spool", "simulators.read_scored",
-    "simulators.run_load", "simulators.sparkplug_template",
+    "simulators.check_load", "simulators.labelled_scenario", "simulators.load_connection", "simulators.load_gateway",
+    "simulators.load_ledger", "simulators.load_report", "simulators.load_signal", "simulators.load_spool",
+    "simulators.read_scored", "simulators.run_load", "simulators.sparkplug_template",
 }  # fmt: skip
 """Modules of `city-simulator load` and `load-check`, which run beside the platform."""
 NEVER_ON_A_GATEWAY = {"numpy", "pyarrow", "duckdb", "fastapi", "starlette", "uvicorn", "httpx", "jinja2", "aiomqtt"}
@@ -242,8 +242,17 @@ SHELLS: dict[str, str] = {
     "stream_processor.outbox_to_alarm_service": "tells condition events to the alarm service",
     "stream_processor.parquet_export": "writes Parquet files",
     "stream_processor.parquet_file": "writes one Parquet file",
+    "stream_processor.refit_forest": "refits isolation forests in a process beside the job",
     "stream_processor.registry_to_fleet": "fetches the fleet snapshot and keeps it on disk",
     "stream_processor.serve_http": "the read API's listening socket",
+    "stream_processor.trial.arguments": "the command line of trials",
+    "stream_processor.trial.csv_table": "reads CSV files that people have",
+    "stream_processor.trial.parquet_table": "reads Parquet files that people have",
+    "stream_processor.trial.score_file": "writes the table of scores, whole or not at all",
+    "stream_processor.trial.stored_history": "reads the archive's Parquet files",
+    "stream_processor.trial.table_file": "reads CSV and Parquet files that people have",
+    "stream_processor.trial.try_rule": "runs `backtest`: reads and writes files, prints",
+    "stream_processor.trial.try_scores": "runs `score FILE`: reads and writes files, prints",
     "stream_processor.upstream_client": "calls the registry and the alarm service",
     "stream_processor.waveform_export": "moves waveforms from the hot store into Parquet",
 }

@@ -33,12 +33,12 @@ async def observe(stream: faust.Stream[bytes]) -> None:
     async for message in stream:
         count = 0
         for channel, time_ns, value in readings(message):
-            state, z = score(states.get(channel), value)
+            state, scored = score(states.get(channel), value)
             states[channel] = state
             point = Point("gas").tag("district", f"d{channel % 5}").tag("gateway", f"g{channel % 100}")
             point = point.tag("node", f"n{channel // 3}").tag("quantity", f"q{channel % 3}").field("value", value)
-            if is_written(z):
-                point = point.field("score_ewma_z", z)
+            if is_written(scored):
+                point = point.field("score_ewma_z", scored)
             point.time(time_ns).to_line_protocol()
             count += 1
         if meter.add(count):

@@ -21,8 +21,8 @@ meter = Meter(WANTED)
 def scored(reading: tuple[int, int, float]) -> str:
     """The line of one reading."""
     channel, time_ns, value = reading
-    states[channel], z = score(states.get(channel), value)
-    return line(channel, time_ns, value, z)
+    states[channel], scored = score(states.get(channel), value)
+    return line(channel, time_ns, value, scored)
 
 
 def take(_line: str) -> None:

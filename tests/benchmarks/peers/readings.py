@@ -13,7 +13,7 @@ ALPHA = 0.02
 WARM_UP = 30
 CLIP = 6.0
 RESOLUTION = 0.05
-WRITTEN_FROM = 3.0
+WRITTEN_FROM = 0.5
 
 State = tuple[int, float, float]
 """Count, mean, variance."""
@@ -27,27 +27,27 @@ def readings(message: bytes) -> Iterator[tuple[int, int, float]]:
 
 
 def score(state: State | None, value: float) -> tuple[State, float | None]:
-    """EWMA z-score as stream_processor/detectors/ewma_z.py, one reading at a time."""
+    """EWMA z as a score, as stream_processor/detectors/ewma_z.py, one reading at a time."""
     count, mean, variance = state or (0, 0.0, 0.0)
     deviation = value - mean
     sigma = math.sqrt(variance + RESOLUTION * RESOLUTION)
-    z = deviation / sigma if count >= WARM_UP else None
+    scored = abs(deviation) / (abs(deviation) + 3.0 * sigma) if count >= WARM_UP else None
     if count >= WARM_UP:
         deviation = max(-CLIP * sigma, min(CLIP * sigma, deviation))
     weight = max(ALPHA, 1.0 / (count + 1))
-    return (count + 1, mean + weight * deviation, (1 - weight) * (variance + weight * deviation * deviation)), z
+    return (count + 1, mean + weight * deviation, (1 - weight) * (variance + weight * deviation * deviation)), scored
 
 
-def is_written(z: float | None) -> bool:
+def is_written(scored: float | None) -> bool:
     """As contracts/influx_schema.py says it (`SCORE_WRITTEN_FROM`)."""
-    return z is not None and abs(z) >= WRITTEN_FROM
+    return scored is not None and scored >= WRITTEN_FROM
 
 
-def line(channel: int, time_ns: int, value: float, z: float | None) -> str:
+def line(channel: int, time_ns: int, value: float, scored: float | None) -> str:
     """A point of line protocol, with the fields that ours has."""
-    scored = f",score_ewma_z={z:.3f}" if is_written(z) else ""
+    field = f",score_ewma_z={scored:.3f}" if is_written(scored) else ""
     tags = f"district=d{channel % 5},gateway=g{channel % 100},node=n{channel // 3},quantity=q{channel % 3}"
-    return f"gas,{tags} value={value}{scored} {time_ns}"
+    return f"gas,{tags} value={value}{field} {time_ns}"
 
 
 class Meter:

@@ -230,7 +230,9 @@ def test_a_gateway_clock_that_was_a_year_ahead_does_not_silence_the_condition(st
 
 
 def test_the_journal_names_a_score_and_the_value_beside_it(story):
-    story.event("active", 5.0, input="score_ewma_z", input_value=8.25, set_point=6.0)
+    why = "8.2 sigma above the recent mean 1.2 %LEL"
+    story.event("active", 5.0, input="score_ewma_z", input_value=0.733, set_point=0.667, explanation=why)
     assert story.entry.detail.startswith(
-        "Methane above 25 %LEL: score_ewma_z 8.25 at 26.5 %{LEL}, set-point 6, measured 2026-09-21T"
+        f"Methane above 25 %LEL: score_ewma_z 0.733 at 26.5 %{{LEL}} ({why}), set-point 0.667, measured 2026-09-21T"
     )
+    assert story.alarm.explanation == why

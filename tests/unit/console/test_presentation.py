@@ -13,6 +13,7 @@ from console.presentation import (
     LOSSES_SHOWN_NS,
     NO_VALUE,
     Reader,
+    describe_alarm,
     describe_banners,
     describe_channel,
     describe_counters,
@@ -31,7 +32,7 @@ from console.view_model import (
     State,
     step,
 )
-from contracts.alarm import AlarmState, Colour
+from contracts.alarm import Alarm, AlarmState, Colour
 from contracts.condition import Direction
 from contracts.fleet import Domain, FleetSnapshot, LifecycleState
 from contracts.quality import REASONS, Level, Reason
@@ -54,7 +55,7 @@ FLEET = FleetSnapshot(
 def cells(reader=EN, **fields):
     row = {
         "channel_id": 1, "phenomenon_ns": NOON_NS, "received_ns": NOON_NS, "value": 12.34, "level": "good",
-        "reason": "ok", "score_ewma_z": 3.21, "last_good_value": 12.34, "last_good_ns": NOON_NS,
+        "reason": "ok", "score_ewma_z": 0.517, "last_good_value": 12.34, "last_good_ns": NOON_NS,
     }  # fmt: skip
     page = LatestPage(revision=1, channels=[ChannelLatest(**{**row, **fields})])
     state = State()
@@ -65,7 +66,7 @@ def cells(reader=EN, **fields):
 
 def test_a_good_value_stands_with_its_unit():
     good = cells()
-    assert (good.value, good.quality, good.last_good, good.score) == ("12.3 %LEL", "good", "", "3.2")
+    assert (good.value, good.quality, good.last_good, good.score) == ("12.3 %LEL", "good", "", "0.52")
     assert good.observed_ms == NOON_NS // 1_000_000
 
 
@@ -118,6 +119,23 @@ def test_times_are_the_city_s_and_carry_the_date_when_it_is_not_today_s():
     shanghai = Reader(EN.wording, ZoneInfo("Asia/Shanghai"), EN.now_ns)
     assert format_time(NOON_NS, shanghai) == "20:00:00"
     assert format_time(NOON_NS - 86_400_000_000_000, shanghai) == "2026-11-21 20:00:00"
+
+
+def test_an_alarm_on_a_score_says_why_in_the_detector_s_words():
+    why = "unmoved near 9.5 %LEL for 20 readings, usually for 5 at most"
+    alarm = Alarm.model_validate(
+        {
+            "alarm_id": 1, "revision": 1, "state": "unacknowledged", "is_active": True, "condition_id": "c",
+            "channel_id": 1, "title": "Stuck", "priority": 4, "colour": "blue", "district_id": "d", "site_id": "s",
+            "gateway_id": "g", "node_id": "n", "quantity": "methane_lel", "unit": "%{LEL}", "set_point": 0.667,
+            "value": 9.5, "input": "score_flat_line", "input_value": 0.7123, "explanation": why,
+            "phenomenon_ns": NOON_NS, "raised_ns": NOON_NS,
+        }
+    )  # fmt: skip
+    fields = describe_alarm(alarm, "Station", EN)
+    assert (fields.value, fields.set_point) == ("9.5 %LEL", f"score 0.712, set-point 0.667: {why}")
+    plain = alarm.model_copy(update={"explanation": ""})
+    assert describe_alarm(plain, "Station", EN).set_point == "score 0.712, set-point 0.667"
 
 
 def answered(*sources, state=None):

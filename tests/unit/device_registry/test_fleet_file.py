@@ -71,10 +71,20 @@ def test_a_fault_is_named_with_its_place(example, before, after, path, message):
     assert message in faults[path]
 
 
-def test_a_score_may_have_any_set_point_whatever_the_quantity_can_be(make_fleet):
-    text = make_fleet({"gas-1": ["methane_lel"]}, set_point=1e6)
-    assert list(faults_of(text)) == ["$.node[0].channel[0].condition[0].set_point"]
-    parse_fleet_file(text + 'input = "score_ewma_z"\n', "fleet.toml")
+@pytest.mark.parametrize(
+    ("set_point", "more", "faulty"),
+    [
+        (0.5, "", None), (0.999, "", None), (0.0, "", "set_point"), (1.0, "", "set_point"), (8.0, "", "set_point"),
+        (-0.5, "", "set_point"), (0.5, 'direction = "below"', "direction"), (0.5, "deadband = 0.5", "deadband"),
+        (0.5, "deadband = 0.4", None),
+    ],
+)  # fmt: skip
+def test_the_set_point_of_a_score_is_between_0_and_1_whatever_the_quantity_can_be(make_fleet, set_point, more, faulty):
+    text = make_fleet({"gas-1": ["methane_lel"]}, set_point=set_point) + f'input = "score_ewma_z"\n{more}\n'
+    path = "$.node[0].channel[0].condition[0]."
+    assert list(faults_of(text) if faulty else []) == ([path + faulty] if faulty else [])
+    if faulty is None:
+        parse_fleet_file(text, "fleet.toml")
 
 
 def test_faults_of_form_and_of_meaning_are_named_together(make_fleet):

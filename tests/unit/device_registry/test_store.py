@@ -294,11 +294,14 @@ def test_a_file_of_version_0_1_0_is_opened_and_goes_on(path, make_fleet, example
     file.executescript((GOLDEN / "version_1.sql").read_text())
     file.close()
     with Store(path, is_service=True) as store:
-        assert (store.read_revision(), store.read_node("gas-1").state) == (2, "maintenance")
+        assert (store.read_revision(), store.read_node("gas-1").state) == (3, "maintenance")
+        (entry,) = [entry for entry in store.read_audit(100, None) if entry.revision == 3]
+        assert (entry.by, entry.key) == ("upgrade", "gas-1-methane-unusual")
+        assert "set_point: 8.0 → 0.727" in entry.detail
         wanted = parse_fleet_file(example, "example_fleet.toml")
         assert store.import_fleet(wanted, "example_fleet.toml", "cli:test", 3_000).changes == []
         changed = parse_fleet_file(example.replace("set_point = 25.0", "set_point = 20.0"), "example_fleet.toml")
-        assert store.import_fleet(changed, "example_fleet.toml", "cli:test", 3_000).revision == 3
+        assert store.import_fleet(changed, "example_fleet.toml", "cli:test", 3_000).revision == 4
         snapshot = FleetSnapshot.model_validate_json(store.build_snapshot().body)
         assert [(row.channel_id, row.quantity) for row in snapshot.channels] == [(1, "methane_lel")]
 
@@ -308,13 +311,13 @@ def test_a_store_of_another_version_is_left_alone(engine, request, tmp_path):
     if engine == "sqlite":
         place = tmp_path / "fleet.sqlite"
         later = sqlite3.connect(place)
-        later.execute("PRAGMA user_version = 2")
+        later.execute("PRAGMA user_version = 3")
         later.close()
     else:
         server = request.getfixturevalue("postgresql_server")
         place = PostgresqlAddress(server.make_database("fleet_later"), server.password_file)
-        server.execute("CREATE TABLE registry_schema AS SELECT 2::bigint AS version", "fleet_later")
-    with pytest.raises(StoreVersionError, match="version 2, this program knows 1"):
+        server.execute("CREATE TABLE registry_schema AS SELECT 3::bigint AS version", "fleet_later")
+    with pytest.raises(StoreVersionError, match="version 3, this program knows 2"):
         Store(place)
 
 

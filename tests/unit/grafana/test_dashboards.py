@@ -31,7 +31,7 @@ from grafana.build_dashboards import FOLDER, render_files
 from grafana.source import source_uid
 
 NAMES = ("city", "node", "pipeline")
-OWN_COLUMNS = {"bad", "z", "code", "highest", "lowest", "mean", "min", "max"}
+OWN_COLUMNS = {"bad", "code", "highest", "mean", "min", "max"}
 """Columns that a query names for itself."""
 SHOWN_COLUMNS = {
     influx_query.COMPLETENESS_COLUMN,

@@ -34,8 +34,8 @@ def test_the_question_names_the_channel_and_lets_buckets_begin_where_asked():
 
 
 def test_buckets_of_good_and_bad_are_put_together():
-    columns = ["time", "min", "max", "mean", "count", "highest", "lowest"]
-    rows = [[100, 1.0, 3.0, 2.0, 2, 0.5, -1.5], [300, 7.0, 7.0, 7.0, 1, None, None]]
+    columns = ["time", "min", "max", "mean", "count", "highest"]
+    rows = [[100, 1.0, 3.0, 2.0, 2, 0.75], [300, 7.0, 7.0, 7.0, 1, None]]
     document = {
         "results": [
             {"series": [{"columns": columns, "values": rows}]},
@@ -47,7 +47,7 @@ def test_buckets_of_good_and_bad_are_put_together():
     assert trend.minimum == [1.0, None, 7.0]
     assert trend.maximum == [3.0, None, 7.0]
     assert trend.mean == [2.0, None, 7.0]
-    assert trend.score_ewma_z_maximum == [1.5, None, None]
+    assert trend.score_ewma_z_maximum == [0.75, None, None]
     assert trend.observation_count == [3, 4, 1]
     assert trend.bad_count == [1, 4, 0]
 

@@ -38,17 +38,17 @@ def lines_of(fleet):
 @pytest.mark.parametrize(
     ("value", "reason", "score", "fields"),
     [
-        (20.5, Reason.OK, 3.0, "value=20.5,score_ewma_z=3.0"),
-        (20.5, Reason.OK, -7.25, "value=20.5,score_ewma_z=-7.25"),
-        (20.5, Reason.OK, 2.999, "value=20.5"),
-        (20.5, Reason.OK, -2.999, "value=20.5"),
+        (20.5, Reason.OK, 0.5, "value=20.5,score_ewma_z=0.5"),
+        (20.5, Reason.OK, 0.727, "value=20.5,score_ewma_z=0.727"),
+        (20.5, Reason.OK, 0.499, "value=20.5"),
+        (20.5, Reason.OK, 0.0, "value=20.5"),
         (20.5, Reason.OK, float("inf"), "value=20.5"),
         (20.5, Reason.OK, NAN, "value=20.5"),
-        (20.5, Reason.CLOCK_SUSPECT, 4.25, "value=20.5,score_ewma_z=4.25,quality=1i"),
+        (20.5, Reason.CLOCK_SUSPECT, 0.625, "value=20.5,score_ewma_z=0.625,quality=1i"),
         (-0.0, Reason.OK, NAN, "value=-0.0"),
         (1e300, Reason.OUT_OF_RANGE, NAN, "bad_value=1e+300,quality=96i"),
         (NAN, Reason.NO_ANSWER, NAN, "quality=64i"),
-        (float("-inf"), Reason.NOT_A_NUMBER, 3.0, "quality=97i"),
+        (float("-inf"), Reason.NOT_A_NUMBER, 0.75, "quality=97i"),
         (NAN, Reason.OK, NAN, "quality=0i"),
     ],
 )

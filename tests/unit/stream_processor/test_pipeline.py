@@ -96,7 +96,7 @@ def test_bad_and_late_readings_are_not_learnt(fleet, record_of):
     for second in range(40):
         clean.step(record_of((11, second, second % 5)), 1)
         dirty.step(record_of((11, second, second % 5), (11, second, 99.0, Reason.WARM_UP), (11, 0, 99.0, 0, True)), 1)
-    assert clean.detector.snapshot() == dirty.detector.snapshot()
+    assert clean.scores.snapshot() == dirty.scores.snapshot()
 
 
 def test_a_failing_step_leaves_watermarks_and_conditions_as_they_were(pipeline, record_of, monkeypatch):
@@ -104,7 +104,7 @@ def test_a_failing_step_leaves_watermarks_and_conditions_as_they_were(pipeline, 
         raise RuntimeError("defect")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.detector, "score_and_learn", fail)
+        patch.setattr(pipeline.scores, "score_and_learn", fail)
         with pytest.raises(RuntimeError):
             pipeline.step(record_of((11, 0, 30.0)), 1)
     scored = pipeline.step(record_of((11, 0, 30.0)), 1)

@@ -12,6 +12,7 @@ from contracts.notice import ChannelsLost
 from contracts.quality import Reason
 from contracts.record import concatenate
 from contracts.uplink import BatchIdentity
+from stream_processor.detectors.contract import to_score
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.pipeline.pipeline import Pipeline
 
@@ -144,10 +145,10 @@ def test_a_spooled_batch_of_an_earlier_epoch_does_not_reset_the_watermark(pipeli
 def test_a_late_reading_is_scored_against_what_is_known_and_not_learnt(pipeline, record_of):
     for second in range(40):
         pipeline.step(record_of((GAS, second, second % 5)), 1)
-    before = pipeline.detector.snapshot()
+    before = pipeline.scores.snapshot()
     scored = pipeline.step(record_of((GAS, 0, 20.0, 0, True), (GAS, 0, np.nan, Reason.NO_ANSWER, True)), 1)
-    assert pipeline.detector.snapshot() == before
-    assert scored.score_ewma_z[0] > 5.0
+    assert pipeline.scores.snapshot() == before
+    assert scored.score_ewma_z[0] > to_score(5.0)
     assert np.isnan(scored.score_ewma_z[1])
     live = pipeline.step(record_of((GAS, 41, 20.0)), 1)
     assert live.score_ewma_z[0] == scored.score_ewma_z[0]
@@ -156,11 +157,11 @@ def test_a_late_reading_is_scored_against_what_is_known_and_not_learnt(pipeline,
 def test_a_reading_older_than_its_channels_newest_is_scored_as_history_too(pipeline, record_of):
     for second in range(40):
         pipeline.step(record_of((GAS, second, second % 5)), 1)
-    before = pipeline.detector.snapshot()
+    before = pipeline.scores.snapshot()
     scored = pipeline.step(record_of((GAS, 38.5, 20.0)), 1)
     assert scored.is_late.tolist() == [True]
-    assert scored.score_ewma_z[0] > 5.0
-    assert pipeline.detector.snapshot() == before
+    assert scored.score_ewma_z[0] > to_score(5.0)
+    assert pipeline.scores.snapshot() == before
 
 
 # --- repeats ---------------------------------------------------------------------------------------------------------
@@ -300,9 +301,9 @@ def test_a_failing_step_leaves_everything_but_the_detector_as_it_was(pipeline, r
         raise RuntimeError("defect")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.detector if failing == "score_and_learn" else pipeline.conditions, failing, fail)
+        patch.setattr(pipeline.scores if failing == "score_and_learn" else pipeline.conditions, failing, fail)
         if failing == "evaluate":
-            patch.setattr(pipeline.detector, "score_and_learn", lambda rows, *_: np.zeros(len(rows)))
+            patch.setattr(pipeline.scores, "score_and_learn", lambda *_: None)
         with pytest.raises(RuntimeError):
             pipeline.step(record, 1)
     assert pipeline.snapshot() == fresh

@@ -115,26 +115,27 @@ def test_old_quarantined_payloads_leave_and_their_count_stays(store, pipeline, r
     assert store.count_quarantine() == 3
 
 
-def test_history_comes_back_in_the_order_in_which_it_was_stored(store, pipeline, record_of):
+def test_history_comes_back_in_the_order_in_which_it_was_stored(store, pipeline, record_of, time_ns):
     for number, value in enumerate((3.0, 1.0, 2.0), start=1):
         store.commit(commit_of(pipeline, record_of((11, number, value), (12, number, -value), batch=number)))
     history = list(store.history_after(1))
     assert [part.value.tolist() for part in history] == [[1.0, -1.0], [2.0, -2.0]]
+    assert [part.event_ns.tolist() for part in history] == [[time_ns + n * 10**9] * 2 for n in (2, 3)]
 
 
 def test_replaying_history_on_a_snapshot_continues_the_detector_bit_for_bit(store, fleet, pipeline, record_of):
     for number in range(1, 40):
         store.commit(commit_of(pipeline, record_of((11, number, number % 7), batch=number)))
         if number == 20:
-            store.save_snapshot(pipeline.channels.channel_ids, pipeline.detector.snapshot(), number)
+            store.save_snapshot(pipeline.channels.channel_ids, pipeline.scores.snapshot(), number)
     commit_seq, channel_ids, state = store.snapshot()
     restored = Pipeline(tuple(channel_ids.tolist()))
-    restored.detector.restore(state)
+    restored.scores.restore(state)
     restored.take_fleet(FleetIndex(fleet))
     for part in store.history_after(commit_seq):
         rows = restored.channels.rows_of(part.channel_id)
-        restored.learn(rows, part.value, np.ones(len(rows), dtype=bool))
-    assert restored.detector.snapshot() == pipeline.detector.snapshot()
+        restored.learn(rows, part.event_ns, part.value)
+    assert restored.scores.snapshot() == pipeline.scores.snapshot()
 
 
 def test_the_newest_good_value_is_not_the_newest_bad_one(store, pipeline, record_of, time_ns):
@@ -249,7 +250,7 @@ def test_rows_leave_the_hot_store_only_when_they_are_in_parquet_and_learnt(
     assert export.drop_exported(later_ns) == 0
     export.export(fleet)
     assert export.drop_exported(later_ns) == 0
-    store.save_snapshot(pipeline.channels.channel_ids, pipeline.detector.snapshot(), 1)
+    store.save_snapshot(pipeline.channels.channel_ids, pipeline.scores.snapshot(), 1)
     assert export.drop_exported(time_ns) == 0
     assert export.drop_exported(later_ns) == 1
     assert list(store.stored_batches()) == [("gw-1", 7, 1, 1)]
@@ -257,7 +258,7 @@ def test_rows_leave_the_hot_store_only_when_they_are_in_parquet_and_learnt(
 
 def test_commit_numbers_go_on_after_the_hot_store_was_emptied(tmp_path, store, fleet, pipeline, record_of, time_ns):
     store.commit(commit_of(pipeline, record_of((11, 0, 5.0), batch=1)))
-    store.save_snapshot(pipeline.channels.channel_ids, pipeline.detector.snapshot(), 1)
+    store.save_snapshot(pipeline.channels.channel_ids, pipeline.scores.snapshot(), 1)
     export = ParquetExport(store, tmp_path / "parquet")
     export.export(fleet)
     export.drop_exported(time_ns + 3_600 * 10**9)

@@ -43,12 +43,12 @@ def lines_of(messages, lanes: int) -> list[list[str]]:
 
 def test_a_reading_and_a_lost_channel_are_points():
     message = scored_of(
-        5, [1, 4], [10, 11], [1.5, 2.5], [0, Reason.OUT_OF_RANGE], [4.5, np.nan],
+        5, [1, 4], [10, 11], [1.5, 2.5], [0, Reason.OUT_OF_RANGE], [0.6, np.nan],
         channels_lost=(ChannelsLost("gw-0", (1, 4), Reason.BUS_LOST, 99),),
     )  # fmt: skip
     assert lines_of([message], 1) == [
         [
-            "gas,district=harbour,gateway=gw-0,node=node-0,quantity=methane_lel value=1.5,score_ewma_z=4.5 10",
+            "gas,district=harbour,gateway=gw-0,node=node-0,quantity=methane_lel value=1.5,score_ewma_z=0.6 10",
             "gas,district=harbour,gateway=gw-0,node=node-1,quantity=methane_lel bad_value=2.5,quality=96i 11",
             "gas,district=harbour,gateway=gw-0,node=node-0,quantity=methane_lel quality=128i 99",
             "gas,district=harbour,gateway=gw-0,node=node-1,quantity=methane_lel quality=128i 99",
