@@ -22,7 +22,7 @@ from stream_processor.detectors.contract import Batch, Detector, Rows
 from stream_processor.trial.incident import FLOOR, Incident, Incidents
 
 TURNS_PER_COPY: Final = 64
-"""One copy costs about a sixth of one turn with one channel; a turn learnt again costs a whole one."""
+"""With one channel a copy costs a third of a turn at most; a turn that is learnt again costs a whole one."""
 
 
 class Turn(NamedTuple):
@@ -65,7 +65,7 @@ class DetectorTrial:
         """Scores readings, learns the live ones, and keeps those with the highest scores, with the reason.
 
         Args:
-            turns: in order; what is known for a reason is from the first of them on.
+            turns: in order.
             numbers: which reading of its column each is, from 0; of all readings, as `scores`.
             scores: takes the scores of the readings in `turns`.
         """

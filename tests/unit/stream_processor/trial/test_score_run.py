@@ -10,7 +10,10 @@ import pytest
 
 from contracts.quality import Reason
 from stream_processor.detectors import DETECTORS, GROUP_DETECTORS
+from stream_processor.detectors.contract import Batch
 from stream_processor.pipeline.pipeline import Pipeline
+from stream_processor.trial import detector_trial, score_run
+from stream_processor.trial.detector_trial import TURNS_PER_COPY
 from stream_processor.trial.group_run import GroupRun
 from stream_processor.trial.score_run import ScoreRun
 from stream_processor.trial.score_text import ScorePlot, format_summary
@@ -147,6 +150,42 @@ def test_the_report_tells_the_jump_with_its_reason_and_the_plot_is_a_picture(tab
     words = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"a <b> & c", "north", "south", *DETECTORS, *GROUP_DETECTORS} <= set(words)
     assert any(highest.why in each.text for each in root.iter("{http://www.w3.org/2000/svg}title"))
+
+
+def incidents_of(run):
+    return {
+        (name, column): [(each.time_ns, each.score, each.why) for each in tally.incidents.highest()]
+        for name, trial in run.trials.items()
+        for column, tally in enumerate(trial.tallies())
+    }
+
+
+def test_a_reason_is_what_the_detector_said_before_it_learnt_the_reading(table, scored):
+    """Though it is asked for afterwards, when it is known which readings are the highest."""
+    run, rows = scored
+    known = incidents_of(run)
+    assert sum(len(each) for each in known.values()) > 20
+    assert max(table.times_ns.searchsorted(each[0]) for found in known.values() for each in found) > TURNS_PER_COPY
+    for (name, column), found in known.items():
+        detector, reasons = DETECTORS[name](), {}
+        detector.grow(2)
+        for at in np.flatnonzero(~np.isnan(table.values[:, column]) & ~rows.is_late[:, column]):
+            time_ns, value = table.times_ns[at : at + 1], table.values[at : at + 1, column]
+            reading = Batch(np.array([column]), time_ns, value, np.full(1, 0.05))
+            if time_ns[0] in [each[0] for each in found]:
+                reasons[int(time_ns[0])] = detector.explain(reading, [""])[0].text
+            detector.learn(reading)
+        assert {each[0]: each[2] for each in found} == reasons, (name, column)
+
+
+def test_how_often_a_copy_is_kept_changes_neither_scores_nor_reasons(table, scored, monkeypatch):
+    run, rows = scored
+    monkeypatch.setattr(score_run, "TURNS", 37)
+    monkeypatch.setattr(detector_trial, "TURNS_PER_COPY", 5)
+    other = run_of(table, groups=True)
+    for name, scores in columns_of(other.step(table)).items():
+        np.testing.assert_array_equal(scores, columns_of(rows)[name], err_msg=name)
+    assert incidents_of(other) == incidents_of(run)
 
 
 def test_a_group_score_stands_on_the_row_that_ended_the_frame(table, scored):
