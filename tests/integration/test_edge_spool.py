@@ -31,7 +31,7 @@ from edge_agent.spool.reading_buffer import ReadingBuffer, SealedBatch
 from edge_agent.spool.replace_spool import find_set_aside, write_epoch_note
 from edge_agent.spool.spool_status import describe_spool
 from edge_agent.spool.spool_thread import SpoolThread
-from edge_agent.spool.store_readings import APPLICATION_ID, Spool, StoredBatch
+from edge_agent.spool.store_readings import APPLICATION_ID, Spool, StoredBatch, Tally
 from edge_agent.uplink.sparkplug_session import Counters
 from simulators.spool_ledger import attach_spool_ledger, read_spool_ledger
 
@@ -497,7 +497,7 @@ def test_a_bit_that_flips_in_a_batch_costs_that_batch_only_and_it_is_told_as_los
     with contextlib.closing(open_spool(path)) as spool:
         assert [one.batch for one in everything(spool)] == [1, 2, 3, 5, 6, 7, 8, 9, 10]
         assert [(epoch, list(ranges)) for epoch, ranges in spool.lost()] == [(7000, [(4, 4)])]
-        assert spool.tally() == (0, 100, 1)
+        assert spool.tally() == Tally(0, dropped_readings_total=100, damaged_batches_total=1)
 
 
 def test_a_wal_that_was_cut_off_gives_what_was_whole(path):
