@@ -7,7 +7,7 @@ shows it any more, until it comes back. One that is only found in the spool gets
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.identifiers import format_metric_name
@@ -72,6 +72,14 @@ class ChannelTable:
         self._withdrawn.discard(alias)
         return alias
 
+    def add_all(self, bus_id: str, names: Sequence[tuple[str, str]]) -> tuple[list[int], bool]:
+        """The aliases of channels (node_id, quantity) of a bus, and whether births did not show one of them before."""
+        of_bus = self._alias_of.get(bus_id, {})
+        known = [of_bus[name] for name in names if name in of_bus]
+        if len(known) == len(names) and self._withdrawn.isdisjoint(known):
+            return known, False
+        return [self.add(bus_id, *name) for name in names], True
+
     def withdraw(self, bus_id: str) -> None:
         """Takes all channels of a bus out of the births, and forgets what was last read from them."""
         aliases = self._alias_of.get(bus_id, {}).values()
@@ -82,11 +90,6 @@ class ChannelTable:
     def aliases(self) -> Mapping[tuple[str, str], int]:
         """By (node_id, quantity), of the channels that are not withdrawn: a node is on one bus."""
         return {names: alias for alias, names in enumerate(self.names) if alias and alias not in self._withdrawn}
-
-    def has(self, bus_id: str, node_id: str, quantity: str) -> bool:
-        """Whether births show the channel."""
-        alias = self._alias_of.get(bus_id, {}).get((node_id, quantity))
-        return alias is not None and alias not in self._withdrawn
 
     def is_withdrawn(self, alias: int) -> bool:
         """Whether births do not show it any more."""

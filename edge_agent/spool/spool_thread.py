@@ -114,9 +114,11 @@ class SpoolThread:
         """A batch, if it is there. Raises SpoolWriteError if there is no spool now."""
         return await self._call(lambda: self._use(lambda spool: spool.read_batch(epoch, batch)))
 
-    async def read_batches_after(self, after: BatchKey, limit: int) -> list[StoredBatch]:
+    async def read_batches_after(
+        self, after: BatchKey, limit: int, passing_over: frozenset[BatchKey] = frozenset()
+    ) -> list[StoredBatch]:
         """The next batches of the backlog. Raises SpoolWriteError if there is no spool now."""
-        return await self._call(lambda: self._use(lambda spool: spool.read_batches_after(after, limit)))
+        return await self._call(lambda: self._use(lambda spool: spool.read_batches_after(after, limit, passing_over)))
 
     async def read_urgent_before(self, before: BatchKey, limit: int) -> list[StoredBatch]:
         """The next urgent batches of the backlog, newest first. Raises SpoolWriteError if there is no spool now."""

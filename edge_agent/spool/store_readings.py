@@ -207,10 +207,30 @@ class Spool:
         sql = f"SELECT {_BATCH_COLUMNS} FROM batch WHERE epoch=? AND batch=?"  # noqa: S608  # constants
         return next(iter(self._read(sql, epoch, batch)), None)
 
-    def read_batches_after(self, after: BatchKey, limit: int) -> list[StoredBatch]:
-        """Up to `limit` batches that follow `after`, oldest first."""
-        sql = f"SELECT {_BATCH_COLUMNS} FROM batch WHERE (epoch, batch) > (?, ?) ORDER BY epoch, batch LIMIT ?"  # noqa: S608
-        return self._read(sql, *after, limit)
+    def read_batches_after(
+        self, after: BatchKey, limit: int, passing_over: frozenset[BatchKey] = frozenset()
+    ) -> list[StoredBatch]:
+        """Up to `limit` batches that follow `after`, oldest first, without those that are passed over."""
+        found: list[StoredBatch] = []
+        while len(found) < limit:  # again, if some were damaged: fewer than `limit` says that nothing follows
+            keys = self._keys_after(after, limit - len(found) + len(passing_over))
+            wanted = [key for key in keys if key not in passing_over][: limit - len(found)]
+            if not wanted:
+                break
+            found += self._read_keys(wanted, is_row=wanted == keys[: len(wanted)])
+            after = wanted[-1]
+        return found
+
+    def _read_keys(self, keys: list[BatchKey], *, is_row: bool) -> list[StoredBatch]:
+        """Batches by their keys, in order; `is_row`: no other batch stands between them."""
+        if not is_row:
+            return [batch for batch in (self.read_batch(*key) for key in keys) if batch is not None]
+        sql = f"SELECT {_BATCH_COLUMNS} FROM batch WHERE (epoch, batch) BETWEEN (?, ?) AND (?, ?) ORDER BY epoch, batch"  # noqa: S608
+        return self._read(sql, *keys[0], *keys[-1])
+
+    def _keys_after(self, after: BatchKey, limit: int) -> list[BatchKey]:
+        sql = "SELECT epoch, batch FROM batch WHERE (epoch, batch) > (?, ?) ORDER BY epoch, batch LIMIT ?"
+        return [(epoch, batch) for epoch, batch in self._fetch(sql, *after, limit)]
 
     def read_urgent_before(self, before: BatchKey, limit: int) -> list[StoredBatch]:
         """Up to `limit` urgent batches that are older than `before`, newest first."""

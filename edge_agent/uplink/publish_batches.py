@@ -365,10 +365,14 @@ class Uplink:
         self._told_given_up = given_up
 
     async def _send_due(self, key: BatchKey) -> None:
-        batch = self._buffer.find(*key) or self._seal(await self._spool.read_batch(*key))
+        batch = self._buffer.find(*key)
         if batch is None:
-            self._schedule.gone(key)
-        elif self._state.phase is Phase.BORN:
+            stored = await self._spool.read_batch(*key)
+            if stored is None:
+                self._schedule.gone(key)
+                return
+            batch = self._seal(stored)
+        if self._state.phase is Phase.BORN:
             self._send(batch, is_historical=True)
 
     async def _send_urgent_backlog(self) -> None:
@@ -381,7 +385,7 @@ class Uplink:
     async def _send_backlog(self) -> None:
         count, after = self._schedule.backlog_count(), self._schedule.backlog_after
         if count and after is not None:
-            stored = await self._spool.read_batches_after(after, count)
+            stored = await self._spool.read_batches_after(after, count, self._schedule.watched_after(after))
             self._schedule.walked([one.key for one in stored], count)
             self._send_stored(stored)
 
@@ -389,37 +393,35 @@ class Uplink:
         """What is committed and not yet handed on is no history: it is about to come as live."""
         newest = (self._node.epoch, self._highest_batch)
         for one in stored:
-            batch = self._seal(one)
-            if batch is not None and one.key <= newest and not self._schedule.is_watched(one.key):
-                self._send(batch, is_historical=True)
+            if one.key <= newest and not self._schedule.is_watched(one.key):
+                self._send(self._seal(one), is_historical=True)
 
-    def _seal(self, stored: StoredBatch | None) -> SealedBatch | None:
+    def _seal(self, stored: StoredBatch) -> SealedBatch:
         """A batch from disk with this session's aliases; channels of a former configuration get one now."""
-        if stored is None:
-            return None
         if stored.waveforms:
             return self._seal_waveforms(stored)
-        bus_id, channels = stored.bus_id, self._node.channels
-        has_strangers = not all(channels.has(bus_id, node_id, name) for node_id, name, *_ in stored.readings)
+        bus_id = stored.bus_id
+        aliases = self._aliases(bus_id, [(node_id, quantity) for node_id, quantity, *_ in stored.readings])
         readings = tuple(
-            (channels.add(bus_id, node_id, quantity), phenomenon_ns, value, reason)
-            for node_id, quantity, phenomenon_ns, value, reason in stored.readings
+            (alias, phenomenon_ns, value, reason)
+            for alias, (_, _, phenomenon_ns, value, reason) in zip(aliases, stored.readings, strict=True)
         )
-        if has_strangers:
-            self._happen(ChannelsFound(bus_id))
         return SealedBatch(stored.epoch, stored.batch, bus_id, readings, stored.thinned_count, stored.is_urgent)
 
     def _seal_waveforms(self, stored: StoredBatch) -> SealedBatch:
         """The same for a batch of waveforms."""
-        bus_id, channels = stored.bus_id, self._node.channels
-        has_strangers = not all(channels.has(bus_id, node_id, name) for node_id, name, _ in stored.waveforms)
+        bus_id = stored.bus_id
+        aliases = self._aliases(bus_id, [(node_id, quantity) for node_id, quantity, _ in stored.waveforms])
         blocks = tuple(
-            block._replace(alias=channels.add(bus_id, node_id, quantity))
-            for node_id, quantity, block in stored.waveforms
+            block._replace(alias=alias) for alias, (_, _, block) in zip(aliases, stored.waveforms, strict=True)
         )
+        return SealedBatch(stored.epoch, stored.batch, bus_id, (), stored.thinned_count, waveforms=blocks)
+
+    def _aliases(self, bus_id: str, names: Sequence[tuple[str, str]]) -> list[int]:
+        aliases, has_strangers = self._node.channels.add_all(bus_id, names)
         if has_strangers:
             self._happen(ChannelsFound(bus_id))
-        return SealedBatch(stored.epoch, stored.batch, bus_id, (), stored.thinned_count, waveforms=blocks)
+        return aliases
 
     def _happen(self, happening: Happening) -> int:
         """Steps the session, and does what it says; gives how many bytes of payload went out."""

@@ -162,6 +162,10 @@ class ResendSchedule:
         """Whether the batch is on its way already."""
         return key in self._watched
 
+    def watched_after(self, key: BatchKey) -> frozenset[BatchKey]:
+        """Batches behind this one that are on their way already: the walk need not read them."""
+        return frozenset(each for each in self._watched if each > key)
+
     def walked_urgent(self, keys: Sequence[BatchKey], asked_count: int) -> None:
         """The spool gave these for the urgent backlog, having been asked for `asked_count`."""
         self._urgent_cursor = keys[-1] if len(keys) == asked_count else None

@@ -487,6 +487,19 @@ def test_what_a_torn_file_still_gives_is_salvaged_under_its_own_identity_and_no_
     assert [aside.name.endswith("-salvaged") for aside in find_set_aside(path)] == [True]
 
 
+def test_what_is_on_its_way_already_is_not_read_again_and_a_damaged_batch_does_not_end_the_walk(path):
+    written(path, 10)
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("UPDATE batch SET body=zeroblob(9) WHERE batch=4")
+        other.commit()
+    on_their_way = frozenset({(7000, 2), (7000, 9), (7000, 10)})
+    with contextlib.closing(open_spool(path)) as spool:
+        assert [one.batch for one in spool.read_batches_after((-1, -1), 5, on_their_way)] == [1, 3, 5, 6, 7]
+        assert [one.batch for one in spool.read_batches_after((7000, 7), 5, on_their_way)] == [8]
+        assert spool.read_batches_after((7000, 8), 5, on_their_way) == []
+        assert [one.batch for one in spool.read_batches_after((-1, -1), 4)] == [1, 2, 3, 5]
+
+
 def test_a_bit_that_flips_in_a_batch_costs_that_batch_only_and_it_is_told_as_lost(path):
     written(path, 10)
     with contextlib.closing(sqlite3.connect(path)) as other:
