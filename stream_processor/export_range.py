@@ -7,6 +7,7 @@ in between, what was written of it is taken away (those files were never closed)
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +56,23 @@ class ExportRange:
                 cursor.execute(f"INSERT INTO {self._progress} VALUES (?, ?, false)", list(begun))  # noqa: S608
         self._take_away(*begun)
         return begun
+
+    def parts(self, first: int, last: int, weight: str, weight_max: int) -> Iterator[tuple[int, int]]:
+        """The range as ranges of commits of about `weight_max` each; `weight` is an aggregate of the table, in SQL."""
+        with self._store.cursor() as cursor:
+            commits = cursor.execute(
+                f"SELECT commit_seq, {weight} FROM {self._table}"  # noqa: S608  # our names
+                " WHERE commit_seq BETWEEN ? AND ? GROUP BY 1 ORDER BY 1",
+                [first, last],
+            ).fetchall()
+        gathered = 0
+        for commit_seq, of_commit in commits:
+            gathered += of_commit
+            if gathered >= weight_max:
+                yield first, commit_seq
+                first, gathered = commit_seq + 1, 0
+        if gathered:
+            yield first, last
 
     def end(self, first: int) -> None:
         """All of the range that begins with this commit is in closed files."""

@@ -8,7 +8,6 @@ distributed engine's archive (stream_processor.archive_columns). Closed files ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +43,8 @@ class ParquetExport:
         if begun is None:
             return 0
         index = FleetIndex(fleet)
-        count = sum(self._write(index, first, last) for first, last in self._parts(*begun))
+        parts = self._range.parts(*begun, "count(*)", ROWS_PER_FILE)
+        count = sum(self._write(index, first, last) for first, last in parts)
         self._range.end(begun[0])
         return count
 
@@ -62,22 +62,6 @@ class ParquetExport:
             )
             row = cursor.fetchone()
         return int(row[0]) if row is not None else 0
-
-    def _parts(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """Ranges of commits of about ROWS_PER_FILE rows."""
-        with self._store.cursor() as cursor:
-            commits = cursor.execute(
-                "SELECT commit_seq, count(*) FROM observation WHERE commit_seq BETWEEN ? AND ? GROUP BY 1 ORDER BY 1",
-                [first, last],
-            ).fetchall()
-        rows = 0
-        for commit_seq, count in commits:
-            rows += count
-            if rows >= ROWS_PER_FILE:
-                yield first, commit_seq
-                first, rows = commit_seq + 1, 0
-        if rows:
-            yield first, last
 
     def _write(self, index: FleetIndex, first: int, last: int) -> int:
         with self._store.cursor() as cursor:

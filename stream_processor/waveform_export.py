@@ -5,7 +5,6 @@ SELECT node_id, quantity, first_time, samples FROM read_parquet('waveforms/**/*.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +38,8 @@ class WaveformExport:
         if begun is None:
             return 0
         index = FleetIndex(fleet)
-        count = sum(self._write(index, first, last) for first, last in self._parts(*begun))
+        parts = self._range.parts(*begun, "sum(len(samples))", SAMPLES_PER_FILE)
+        count = sum(self._write(index, first, last) for first, last in parts)
         self._range.end(begun[0])
         return count
 
@@ -53,23 +53,6 @@ class WaveformExport:
             )
             row = cursor.fetchone()
         return int(row[0]) if row is not None else 0
-
-    def _parts(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """Ranges of commits of about SAMPLES_PER_FILE samples."""
-        with self._store.cursor() as cursor:
-            commits = cursor.execute(
-                "SELECT commit_seq, sum(len(samples)) FROM waveform WHERE commit_seq BETWEEN ? AND ?"
-                " GROUP BY 1 ORDER BY 1",
-                [first, last],
-            ).fetchall()
-        samples = 0
-        for commit_seq, count in commits:
-            samples += count
-            if samples >= SAMPLES_PER_FILE:
-                yield first, commit_seq
-                first, samples = commit_seq + 1, 0
-        if samples:
-            yield first, last
 
     def _write(self, index: FleetIndex, first: int, last: int) -> int:
         blocks = self._blocks(first, last)
