@@ -19,7 +19,8 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from stream_processor.detectors.seen_values import COUNTED, Singles
+from stream_processor.detectors.packed_state import Singles
+from stream_processor.detectors.seen_values import COUNTED
 from stream_processor.packed_rows import Rows, gather, scatter
 
 ORDER: Final = 24

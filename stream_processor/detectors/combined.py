@@ -24,6 +24,7 @@ one; a first week of data has no rhythm yet.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
@@ -32,7 +33,8 @@ from contracts.record import Bools, Floats
 from stream_processor.detectors.autoregression import Autoregression
 from stream_processor.detectors.contract import Batch, Explanation, check_batch, to_score, to_sigma
 from stream_processor.detectors.detector_snapshot import decode_snapshot, encode_snapshot
-from stream_processor.detectors.seen_values import SeenValues, Singles
+from stream_processor.detectors.packed_state import Singles, score_in_blocks
+from stream_processor.detectors.seen_values import SeenValues
 from stream_processor.detectors.week_profile import Departure, WeekProfile
 from stream_processor.packed_rows import Rows, gather, scatter
 
@@ -112,7 +114,7 @@ class Combined:
     def score(self, batch: Batch) -> Floats:
         """How new the most unusual look is, unless that was said lately; NaN in warm-up. See `Detector`."""
         check_batch(batch)
-        return self._in_blocks(batch, learns=False)
+        return score_in_blocks(batch, partial(self._step, learns=False), _BLOCK)
 
     def learn(self, batch: Batch) -> None:
         """Takes the readings into all looks. See `Detector`."""
@@ -121,7 +123,7 @@ class Combined:
     def score_and_learn(self, batch: Batch) -> Floats:
         """Scores against what was learnt before, then learns. See `Detector`."""
         check_batch(batch)
-        return self._in_blocks(batch, learns=True)
+        return score_in_blocks(batch, partial(self._step, learns=True), _BLOCK)
 
     def explain(self, batch: Batch, units: Sequence[str]) -> list[Explanation]:
         """Which look is the most unusual, and what it saw before. See `Detector`."""
@@ -148,12 +150,6 @@ class Combined:
 
     def _parts(self) -> dict[str, _Part]:
         return {"seen": self._seen, "derived": self._derived, "week": self._week, "predictor": self._predictor}
-
-    def _in_blocks(self, batch: Batch, *, learns: bool) -> Floats:
-        if len(batch.rows) <= _BLOCK:
-            return self._step(batch, learns=learns)
-        parts = (slice(start, start + _BLOCK) for start in range(0, len(batch.rows), _BLOCK))
-        return np.concatenate([self._step(batch.take(each), learns=learns) for each in parts])
 
     def _step(self, batch: Batch, *, learns: bool) -> Floats:
         memory = gather(self._memory, batch.rows)

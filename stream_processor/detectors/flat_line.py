@@ -33,7 +33,7 @@ import numpy as np
 from contracts.record import Bools, Floats
 from stream_processor.detectors.contract import Batch, Explanation, check_batch, to_score
 from stream_processor.detectors.detector_snapshot import decode_snapshot, encode_snapshot
-from stream_processor.detectors.packed_state import READINGS_PER_BLOCK, Singles, blocks, grown, single
+from stream_processor.detectors.packed_state import Singles, grown, score_in_blocks, single
 from stream_processor.packed_rows import gather, scatter
 
 QUIET_READINGS: Final = 5.0
@@ -80,9 +80,7 @@ class FlatLine:
     def score_and_learn(self, batch: Batch) -> Floats:
         """Scores against what was learnt before, then learns. See `Detector`."""
         check_batch(batch)
-        if len(batch.rows) <= READINGS_PER_BLOCK:
-            return self._step(batch)
-        return np.concatenate([self._step(batch.take(block)) for block in blocks(len(batch.rows))])
+        return score_in_blocks(batch, self._step)
 
     def _step(self, batch: Batch) -> Floats:
         rows, _, values, resolutions = batch

@@ -37,7 +37,7 @@ from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.record import Bools, Floats, Int64s
 from stream_processor.detectors.contract import SIGMA_AT_HALF, Batch, Explanation, check_batch
 from stream_processor.detectors.detector_snapshot import decode_snapshot, encode_snapshot
-from stream_processor.detectors.packed_state import Singles, blocks, grown, single
+from stream_processor.detectors.packed_state import Singles, grown, score_in_blocks, single
 from stream_processor.packed_rows import Rows, gather, scatter
 
 BINS: Final = 24
@@ -86,14 +86,14 @@ class HourBaseline:
     def score_and_learn(self, batch: Batch) -> Floats:
         """Scores against what was learnt before, then learns. See `Detector`."""
         check_batch(batch)
-        scores = np.empty(len(batch.rows))
-        for block in blocks(len(scores)):
-            part = batch.take(block)
-            hours = _Hours(self._bins, part)
-            scores[block] = hours.scores(part)
-            hours.learn(part, _weight(part.times_ns, self._latest_ns.take(part.rows)))
-            hours.store(self._bins)
-            self._latest_ns[part.rows] = np.maximum(self._latest_ns.take(part.rows), part.times_ns)
+        return score_in_blocks(batch, self._step)
+
+    def _step(self, batch: Batch) -> Floats:
+        hours = _Hours(self._bins, batch)
+        scores = hours.scores(batch)
+        hours.learn(batch, _weight(batch.times_ns, self._latest_ns.take(batch.rows)))
+        hours.store(self._bins)
+        self._latest_ns[batch.rows] = np.maximum(self._latest_ns.take(batch.rows), batch.times_ns)
         return scores
 
     def explain(self, batch: Batch, units: Sequence[str]) -> list[Explanation]:

@@ -16,6 +16,7 @@ missing change (`flat_line`). A channel with a trend is always at its highest, h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from contracts.record import Floats
 from stream_processor.detectors.contract import Batch, Explanation, check_batch, to_score
 from stream_processor.detectors.detector_snapshot import decode_snapshot, encode_snapshot
+from stream_processor.detectors.packed_state import score_in_blocks
 from stream_processor.detectors.seen_values import Found, SeenValues
 
 WARM_UP_READINGS: Final = 100
@@ -57,7 +59,7 @@ class Novelty:
     def score(self, batch: Batch) -> Floats:
         """Distance to the nearest value seen; NaN in warm-up. See `Detector`."""
         check_batch(batch)
-        return self._in_blocks(batch, learns=False)
+        return score_in_blocks(batch, partial(self._scores, learns=False), _BLOCK)
 
     def learn(self, batch: Batch) -> None:
         """Remembers what is new. See `Detector`."""
@@ -66,7 +68,7 @@ class Novelty:
     def score_and_learn(self, batch: Batch) -> Floats:
         """Scores against what was seen before, then learns. See `Detector`."""
         check_batch(batch)
-        return self._in_blocks(batch, learns=True)
+        return score_in_blocks(batch, partial(self._scores, learns=True), _BLOCK)
 
     def explain(self, batch: Batch, units: Sequence[str]) -> list[Explanation]:
         """The nearest value seen before. See `Detector`."""
@@ -87,12 +89,6 @@ class Novelty:
         names = ("origins", "heads", "values")
         arrays = decode_snapshot(snapshot, self.NAME, self.VERSION, names)
         self._origins, self._seen.heads, self._seen.values = arrays
-
-    def _in_blocks(self, batch: Batch, *, learns: bool) -> Floats:
-        if len(batch.rows) <= _BLOCK:
-            return self._scores(batch, learns=learns)
-        parts = (slice(start, start + _BLOCK) for start in range(0, len(batch.rows), _BLOCK))
-        return np.concatenate([self._scores(batch.take(each), learns=learns) for each in parts])
 
     def _scores(self, batch: Batch, *, learns: bool) -> Floats:
         found = self._step(batch, learns=learns)

@@ -30,7 +30,7 @@ from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.record import Floats, Int64s
 from stream_processor.detectors.contract import SIGMA_AT_HALF, Batch, Explanation, check_batch
 from stream_processor.detectors.detector_snapshot import decode_snapshot, encode_snapshot
-from stream_processor.detectors.packed_state import Singles, blocks, grown, integer, single
+from stream_processor.detectors.packed_state import Singles, grown, integer, score_in_blocks, single
 from stream_processor.packed_rows import gather, scatter
 
 ALPHA: Final = 0.02
@@ -77,14 +77,14 @@ class RateOfChange:
     def score_and_learn(self, batch: Batch) -> Floats:
         """Scores against what was learnt before, then learns. See `Detector`."""
         check_batch(batch)
-        scores = np.empty(len(batch.rows))
-        for block in blocks(len(scores)):
-            part = batch.take(block)
-            state = gather(self._state, part.rows)
-            motion = _Motion(state, part)
-            scores[block] = motion.scores()
-            motion.learn(part)
-            scatter(self._state, part.rows, state)
+        return score_in_blocks(batch, self._step)
+
+    def _step(self, batch: Batch) -> Floats:
+        state = gather(self._state, batch.rows)
+        motion = _Motion(state, batch)
+        scores = motion.scores()
+        motion.learn(batch)
+        scatter(self._state, batch.rows, state)
         return scores
 
     def explain(self, batch: Batch, units: Sequence[str]) -> list[Explanation]:

@@ -26,6 +26,7 @@ readings to forget it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
@@ -35,7 +36,8 @@ from contracts.record import Bools, Floats
 from stream_processor.detectors.autoregression import Autoregression
 from stream_processor.detectors.contract import Batch, Explanation, check_batch, to_score
 from stream_processor.detectors.detector_snapshot import decode_snapshot, encode_snapshot
-from stream_processor.detectors.seen_values import COUNTED, Singles
+from stream_processor.detectors.packed_state import Singles, score_in_blocks
+from stream_processor.detectors.seen_values import COUNTED
 from stream_processor.packed_rows import gather, scatter
 
 WARM_UP_READINGS: Final = 100
@@ -93,7 +95,7 @@ class Residual:
     def score(self, batch: Batch) -> Floats:
         """Error of the prediction; NaN in warm-up. See `Detector`."""
         check_batch(batch)
-        return self._in_blocks(batch, learns=False)
+        return score_in_blocks(batch, partial(self._scores, learns=False), _BLOCK)
 
     def learn(self, batch: Batch) -> None:
         """Takes the readings into predictor and scale. See `Detector`."""
@@ -102,7 +104,7 @@ class Residual:
     def score_and_learn(self, batch: Batch) -> Floats:
         """Scores against the prediction, then learns. See `Detector`."""
         check_batch(batch)
-        return self._in_blocks(batch, learns=True)
+        return score_in_blocks(batch, partial(self._scores, learns=True), _BLOCK)
 
     def explain(self, batch: Batch, units: Sequence[str]) -> list[Explanation]:
         """What was predicted. See `Detector`."""
@@ -127,12 +129,6 @@ class Residual:
         names = ("origins", "predictor", "scale")
         arrays = decode_snapshot(snapshot, self.NAME, self.VERSION, names)
         self._origins, self._predictor.state, self._scale = arrays
-
-    def _in_blocks(self, batch: Batch, *, learns: bool) -> Floats:
-        if len(batch.rows) <= _BLOCK:
-            return self._scores(batch, learns=learns)
-        parts = (slice(start, start + _BLOCK) for start in range(0, len(batch.rows), _BLOCK))
-        return np.concatenate([self._scores(batch.take(each), learns=learns) for each in parts])
 
     def _scores(self, batch: Batch, *, learns: bool) -> Floats:
         error = self._step(batch, learns=learns)

@@ -29,7 +29,7 @@ import numpy as np
 from contracts.record import Floats
 from stream_processor.detectors.contract import SIGMA_AT_HALF, Batch, Explanation, check_batch
 from stream_processor.detectors.detector_snapshot import decode_snapshot, encode_snapshot
-from stream_processor.detectors.packed_state import READINGS_PER_BLOCK, Singles, blocks, grown, single
+from stream_processor.detectors.packed_state import Singles, grown, score_in_blocks, single
 from stream_processor.packed_rows import gather, scatter
 
 SIGMA_OF_DEVIATION: Final = 1.4826
@@ -76,9 +76,7 @@ class RobustZ:
     def score_and_learn(self, batch: Batch) -> Floats:
         """Scores against what was learnt before, then learns. See `Detector`."""
         check_batch(batch)
-        if len(batch.rows) <= READINGS_PER_BLOCK:
-            return self._step(batch)
-        return np.concatenate([self._step(batch.take(block)) for block in blocks(len(batch.rows))])
+        return score_in_blocks(batch, self._step)
 
     def _step(self, batch: Batch) -> Floats:
         rows, _, values, resolutions = batch

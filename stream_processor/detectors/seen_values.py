@@ -25,11 +25,9 @@ from __future__ import annotations
 from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from stream_processor.detectors.packed_state import Singles
 from stream_processor.packed_rows import Rows, gather, scatter
-
-Singles = NDArray[np.float32]
 
 MEMORY_ALPHA: Final = np.float32(1 / 2_000)
 """Weight of a reading in the mean of what was new: a memory of 2,000 readings."""

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.record import Bools, Int64s
-from stream_processor.detectors.seen_values import COUNTED, Singles
+from stream_processor.detectors.packed_state import Singles
+from stream_processor.detectors.seen_values import COUNTED
 from stream_processor.packed_rows import Rows, gather, scatter
 
 SLOTS: Final = 42
