@@ -5,35 +5,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from pydantic import Field
 
 from contracts.configuration import Settings
-from contracts.fleet import FleetSnapshot
 from contracts.kafka_topic import WAVEFORMS
 from stream_processor.configuration import UpstreamSettings
+from stream_processor.distributed.archive_handler import ArchiveHandler, running_handler
 from stream_processor.distributed.archive_process import ArchiveJobSettings
 from stream_processor.distributed.faust_job import run_job
 from stream_processor.distributed.job import SourceMessage
 from stream_processor.distributed.job_settings import KafkaName
 from stream_processor.distributed.kafka_settings import KafkaSettings
 from stream_processor.distributed.waveform_archive import WaveformArchive
-from stream_processor.fleet_index import FleetIndex
-from stream_processor.registry_to_fleet import FleetSource
-from stream_processor.upstream_client import UpstreamClient
-
-_log = logging.getLogger("stream_processor.waveform_archive")
-
-_RETRY_S: Final = 0.5
-_NS_PER_S: Final = 1_000_000_000
 
 
 class WaveformSettings(Settings):
@@ -67,52 +54,8 @@ class ProcessSettings(Settings):
         return self.model_copy(update={"waveforms": waveforms, "registry": self.registry.anchored(folder)})
 
 
-class WaveformHandler:
-    """Takes messages into the archive, one call at a time."""
-
-    def __init__(self, settings: WaveformSettings, archive: WaveformArchive) -> None:
-        self._max_age_ns = int(settings.max_age_s * _NS_PER_S)
-        self._archive = archive
-        self._waiting_because: str | None = None
-        self.following: asyncio.Task[None] | None = None
-        """What keeps the fleet up to date: if it fails, the worker ends."""
-
-    @property
-    def waiting_because(self) -> str | None:
-        """What the disk last said."""
-        return self._waiting_because
-
-    def take_fleet(self, fleet: FleetSnapshot) -> None:
-        """A new revision. Channels that it has no longer are still known: blocks of them may wait in a journal."""
-        self._archive.contexts = {**self._archive.contexts, **FleetIndex(fleet).contexts}
-
-    async def take(self, messages: Sequence[SourceMessage]) -> None:
-        """Returns when they are on the disk."""
-        of_partition: dict[int, list[tuple[int, bytes]]] = {}
-        for partition, offset, value in messages:
-            of_partition.setdefault(partition, []).append((offset, value))
-        for partition, found in of_partition.items():
-            await self._until_done(partial(self._archive.append, partition, found, time.time_ns()))
-
-    async def tick(self) -> None:
-        """Closes one journal that is old enough, if there is one. Raises what has ended the following of the fleet."""
-        if self.following is not None and self.following.done():
-            self.following.result()
-        now_ns = time.time_ns()
-        await self._until_done(partial(self._archive.close_older, now_ns - self._max_age_ns, now_ns))
-
-    async def _until_done(self, work: Callable[[], object]) -> None:
-        while True:
-            try:
-                await asyncio.to_thread(work)
-            except OSError as error:
-                if self._waiting_because is None:
-                    _log.warning("waveforms_waiting reason=%r", error)
-                self._waiting_because = repr(error)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                self._waiting_because = None
-                return
+Offered = tuple[int, bytes]
+"""Offset and value of a message, as `WaveformArchive.append` takes it."""
 
 
 def run(settings: ProcessSettings) -> int:
@@ -120,20 +63,13 @@ def run(settings: ProcessSettings) -> int:
     return run_job(settings.job, settings.kafka, WAVEFORMS, partial(_handler, settings))
 
 
-@contextlib.asynccontextmanager
-async def _handler(settings: ProcessSettings) -> AsyncIterator[WaveformHandler]:
-    directory = settings.waveforms.directory
-    directory.mkdir(parents=True, exist_ok=True)
-    async with UpstreamClient(settings.registry) as registry:
-        fleets = FleetSource(registry, directory / "waveforms-fleet.json")
-        contexts = FleetIndex(await fleets.first()).contexts
-        archive = await asyncio.to_thread(WaveformArchive, directory, settings.waveforms.samples_per_file, contexts)
-        await asyncio.to_thread(archive.finish_begun)
-        handler = WaveformHandler(settings.waveforms, archive)
-        handler.following = asyncio.create_task(fleets.run(handler.take_fleet), name="fleet")
-        try:
-            yield handler
-        finally:
-            handler.following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await handler.following
+def offer(message: SourceMessage) -> Offered:
+    """What the archive takes of a message: it decodes the value itself, and counts what is none."""
+    return message.offset, message.value
+
+
+def _handler(settings: ProcessSettings) -> AbstractAsyncContextManager[ArchiveHandler[Offered]]:
+    waveforms = settings.waveforms
+    build = partial(WaveformArchive, waveforms.directory, waveforms.samples_per_file)
+    fleet_file = waveforms.directory / "waveforms-fleet.json"
+    return running_handler(settings.registry, fleet_file, build, waveforms.max_age_s, offer)

@@ -211,6 +211,7 @@ SHELLS: dict[str, str] = {
     "stream_processor.change_signal": "wakes long polls when something changed",
     "stream_processor.channel_to_store": "the job: takes from the channel, commits, acknowledges",
     "stream_processor.cli": "the command line",
+    "stream_processor.distributed.archive_handler": "what every archive job does with its disk and the fleet",
     "stream_processor.distributed.archive_process": "the archive job: from Kafka to Parquet",
     "stream_processor.distributed.bridge_process": "the bridge: a broker's gateways to Kafka, until a signal",
     "stream_processor.distributed.channel_to_kafka": "writes what was gathered to Kafka",

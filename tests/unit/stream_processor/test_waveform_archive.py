@@ -18,13 +18,14 @@ from contracts.record import empty_record
 from contracts.uplink import BatchIdentity
 from contracts.waveform_message import Waveform, WaveformMessage, decode_waveforms, encode_waveforms
 from stream_processor.bounded_channel import BoundedChannel
-from stream_processor.distributed import waveform_archive, waveform_process
+from stream_processor.distributed import archive_handler, waveform_archive, waveform_process
+from stream_processor.distributed.archive_handler import ArchiveHandler
 from stream_processor.distributed.channel_to_kafka import Writer
 from stream_processor.distributed.gateway_status import GatewayStatus
 from stream_processor.distributed.job import SourceMessage
 from stream_processor.distributed.partition_buffer import GatherBounds, PartitionBuffer
 from stream_processor.distributed.waveform_archive import KNOWN_FOR_NS, WaveformArchive
-from stream_processor.distributed.waveform_process import WaveformHandler, WaveformSettings
+from stream_processor.distributed.waveform_process import WaveformSettings, offer
 from stream_processor.effects import BatchReceived
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.host_session import HostSession
@@ -122,11 +123,11 @@ def test_identities_are_forgotten_when_nobody_can_send_them_again(tmp_path, arch
 
 def test_a_journal_that_another_worker_holds_is_waited_for(tmp_path, archive, contexts, monkeypatch):
     monkeypatch.setattr(waveform_archive, "_BUSY_S", 0.01)
-    monkeypatch.setattr(waveform_process, "_RETRY_S", 0.01)
+    monkeypatch.setattr(archive_handler, "_RETRY_S", 0.01)
     archive.append(0, [(0, message(1))], 1)
     other = sqlite3.connect(tmp_path / "journal" / "waveforms-0000.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    handler = WaveformHandler(WaveformSettings(directory=tmp_path), archive)
+    handler = ArchiveHandler(archive, WaveformSettings(directory=tmp_path).max_age_s, offer)
 
     async def take():
         taking = asyncio.create_task(handler.take([SourceMessage(0, 1, message(2))]))
