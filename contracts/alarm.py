@@ -44,6 +44,8 @@ class ConditionInput(StrEnum):
     SCORE_NOVELTY = "score_novelty"
     SCORE_RESIDUAL = "score_residual"
     SCORE_COMBINED = "score_combined"
+    SCORE_GROUP_DISTANCE = "score_group_distance"
+    SCORE_GROUP_FOREST = "score_group_forest"
 
 
 EXPLANATION_LENGTH_MAX: Final = 300

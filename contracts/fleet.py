@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from contracts.alarm import ConditionDefinition
+from contracts.alarm import ConditionDefinition, ConditionInput
 from contracts.identifiers import ChannelId, Identifier
 from contracts.quantity import QUANTITIES
 
@@ -89,6 +89,15 @@ class Channel(BaseModel):
     channel_id: ChannelId
     node_id: Identifier
     quantity: Identifier
+    scores: tuple[ConditionInput, ...] | None = None
+    """Scores that it has beside `score_ewma_z`; None: the default of its domain (`contracts.detector_set`)."""
+
+    @field_validator("scores")
+    @classmethod
+    def _check_scores(cls, scores: tuple[ConditionInput, ...] | None) -> tuple[ConditionInput, ...] | None:
+        if scores is not None and ConditionInput.VALUE in scores:
+            raise ValueError("scores: 'value' is no score")
+        return None if scores is None else tuple(dict.fromkeys(scores))
 
     @model_validator(mode="after")
     def _check_quantity(self) -> Channel:

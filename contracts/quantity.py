@@ -51,11 +51,17 @@ class Quantity:
     flat_line_s: float | None = None
     """A sensor that shows no change for this long is stuck, in seconds; None where the quantity itself may rest."""
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether it is a size that may take any value: no state (0 or 1), nothing that is counted."""
+        return self.unit not in _COUNTED_UNITS and (self.plausible_min, self.plausible_max) != (0.0, 1.0)
+
     def is_plausible(self, value: float) -> bool:
         """Whether `value` (in `unit`) can be true at all; False for NaN and infinities."""
         return self.plausible_min <= value <= self.plausible_max
 
 
+_COUNTED_UNITS: Final = frozenset({"{cycles}", "{count}"})
 WAVEFORM_QUANTITIES: Final = ("strain", "acceleration", "displacement")
 """What is sampled tens to hundreds of times a second: sent as arrays, with features of each second beside them."""
 CYCLE_BINS_MAX: Final = 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from contracts.alarm import TimeNs
+from contracts.alarm import ConditionInput, TimeNs
 from contracts.identifiers import ChannelId, Identifier
 from contracts.quality import Level
 
@@ -29,6 +29,8 @@ class ChannelLatest(BaseModel):
     score_ewma_z: float | None
     """0 to 1: 0.5 is 3 standard deviations from the rolling mean (docs/scores.md); None while warming up or where there
     is no value."""
+    scores: dict[ConditionInput, float] = {}
+    """The other scores that it has (`contracts.detector_set`); one that is warming up is not in it."""
     last_good_value: float | None
     last_good_ns: TimeNs | None
 
@@ -61,6 +63,8 @@ class Trend(BaseModel):
     score_ewma_z_maximum: list[float | None]
     """The highest. None: no score. Answered from InfluxDB also None if all were below
     `contracts.influx_schema.SCORE_WRITTEN_FROM`."""
+    scores_maximum: dict[ConditionInput, list[float | None]] = {}
+    """The same of its other scores, each as long as the lists above; one that is nowhere is left out."""
     observation_count: list[int]
     bad_count: list[int]
 

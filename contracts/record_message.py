@@ -14,6 +14,7 @@ observation that is not a duplicate, with
 | event_ns       | int64   | phenomenon time, or the time of receipt where the gateway's clock is wrong    |
 | score_ewma_z   | float64 | NaN where there is none                                                       |
 | is_late        | bool    | stored and scored as history, pages nobody                                    |
+| score_…        | float64 | one column for each other score that any row has; `scores` in the head names them |
 
 beside the record's, whose `reason` is then that of quality control. `source_offset` is the offset of the
 ObservationMessage in the same partition: a message that comes twice (a worker was killed between writing and
@@ -29,19 +30,23 @@ import json
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import pyarrow as pa
 
+from contracts.alarm import ConditionInput
 from contracts.arrow_layout import ArrowColumns, Column
 from contracts.errors import ContractError, RecordError
 from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.quality import Reason
 from contracts.record import Bools, Floats, Int64s, Record
+from contracts.score_columns import OtherScores
 from contracts.uplink import BatchIdentity
 
 VERSION: Final = 1
 _LENGTH: Final = struct.Struct("<I")
+_SETS_KEPT: Final = 64
 _COLUMNS: Final = (
     ("channel_id", pa.uint32()),
     ("phenomenon_ns", pa.int64()),
@@ -56,7 +61,12 @@ SCORED_SCHEMA: Final = pa.schema(
     [*_COLUMNS, ("event_ns", pa.int64()), ("score_ewma_z", pa.float64()), ("is_late", pa.bool_())]
 )
 _OBSERVATION_COLUMNS: Final = ArrowColumns(OBSERVATION_SCHEMA)
-_SCORED_COLUMNS: Final = ArrowColumns(SCORED_SCHEMA)
+
+
+@lru_cache(_SETS_KEPT)
+def _scored_columns(others: tuple[ConditionInput, ...]) -> ArrowColumns:
+    """Of a scored message with these other scores: there are few such sets, about one a domain."""
+    return ArrowColumns(pa.schema([*SCORED_SCHEMA, *((kind.value, pa.float64()) for kind in others)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,7 @@ class ScoredMessage:
     event_ns: Int64s
     score_ewma_z: Floats
     is_late: Bools
+    other_scores: OtherScores = field(default_factory=dict)
     duplicates: tuple[BatchIdentity, ...] = ()
     """Came before: to be acknowledged again."""
     batches_lost: tuple[BatchesLost, ...] = ()
@@ -145,7 +156,8 @@ def encode_observations(message: ObservationMessage) -> bytes:
 def decode_observations(data: bytes) -> ObservationMessage:
     """Raises RecordError if `data` is no ObservationMessage of this version."""
     try:
-        columns, head = _decode(data, _OBSERVATION_COLUMNS)
+        head, end = _decode_head(data)
+        columns = _OBSERVATION_COLUMNS.decode(data, end)
         return ObservationMessage(
             made_ns=int(head["made_ns"]),
             record=_record(columns, head),
@@ -172,16 +184,25 @@ def encode_scored(message: ScoredMessage) -> bytes:
         **_notices(message.batches_lost, message.channels_lost),
         "completeness": [_fields(hour) for hour in message.completeness],
         "totals": _fields(message.totals),
+        "scores": list(message.other_scores),
     }
-    columns = [*_record_columns(message.record), message.event_ns, message.score_ewma_z, message.is_late]
-    return _encode(_SCORED_COLUMNS, columns, head)
+    columns = [
+        *_record_columns(message.record),
+        message.event_ns,
+        message.score_ewma_z,
+        message.is_late,
+        *message.other_scores.values(),
+    ]
+    return _encode(_scored_columns(tuple(message.other_scores)), columns, head)
 
 
 def decode_scored(data: bytes) -> ScoredMessage:
     """Raises RecordError if `data` is no ScoredMessage of this version."""
     try:
-        columns, head = _decode(data, _SCORED_COLUMNS)
-        event_ns, score_ewma_z, is_late = columns[len(_COLUMNS) :]
+        head, end = _decode_head(data)
+        others = tuple(ConditionInput(each) for each in head.get("scores", ()))  # none: written before there were any
+        columns = _scored_columns(others).decode(data, end)
+        event_ns, score_ewma_z, is_late, *other_scores = columns[len(_COLUMNS) :]
         return ScoredMessage(
             source_offset=int(head["source_offset"]),
             made_ns=int(head["made_ns"]),
@@ -189,6 +210,7 @@ def decode_scored(data: bytes) -> ScoredMessage:
             event_ns=event_ns,
             score_ewma_z=score_ewma_z,
             is_late=is_late,
+            other_scores=dict(zip(others, other_scores, strict=True)),
             duplicates=tuple(BatchIdentity(*each) for each in head["duplicates"]),
             batches_lost=_batches_lost(head),
             channels_lost=_channels_lost(head),
@@ -216,16 +238,16 @@ def _encode(stream: ArrowColumns, columns: Sequence[Column], head: dict[str, Any
     return b"".join((stream.encode(columns), text, _LENGTH.pack(len(text))))
 
 
-def _decode(data: bytes, stream: ArrowColumns) -> tuple[list[Column], dict[str, Any]]:
+def _decode_head(data: bytes) -> tuple[dict[str, Any], int]:
+    """The head, and where the stream before it ends."""
     end = len(data) - _LENGTH.size
     (length,) = _LENGTH.unpack_from(data, end)
     if length > end:
         raise ValueError(f"a head of {length} bytes in a message of {len(data)}")
-    columns = stream.decode(data, end - length)
-    head = json.loads(data[end - length : end])
+    head: dict[str, Any] = json.loads(data[end - length : end])
     if head["version"] != VERSION:
         raise ValueError(f"version {head['version']}, this program knows {VERSION}")
-    return columns, head
+    return head, end - length
 
 
 def _record_columns(record: Record) -> list[Column]:

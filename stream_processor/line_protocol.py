@@ -12,7 +12,7 @@ Source: https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/ 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from contracts.influx_schema import BAD_VALUE, QUALITY, SCORE_EWMA_Z, SCORE_WRITTEN_FROM, VALUE, series_tags
 from contracts.quality import Reason
 from contracts.record import Bools, Floats, Int64s, Record, UInt8s
+from contracts.score_columns import OtherScores, select_scores
 from stream_processor.detectors.contract import Rows
 from stream_processor.fleet_index import ChannelContext
 from stream_processor.pipeline.pipeline import Scored
@@ -46,6 +47,8 @@ class Points:
     reason: UInt8s
     score_ewma_z: Floats
     """Not finite: there is none. That of a reading without value, or below `SCORE_WRITTEN_FROM`, is not written."""
+    other_scores: OtherScores = field(default_factory=dict)
+    """The same of other detectors."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -53,7 +56,12 @@ class Points:
     def part(self, which: slice | NDArray[np.intp]) -> Points:
         """Some of the points."""
         return Points(
-            self.row[which], self.time_ns[which], self.value[which], self.reason[which], self.score_ewma_z[which]
+            self.row[which],
+            self.time_ns[which],
+            self.value[which],
+            self.reason[which],
+            self.score_ewma_z[which],
+            select_scores(self.other_scores, which),
         )
 
 
@@ -69,7 +77,7 @@ class Body:
 
 def points_of(record: Record, scored: Scored) -> Points:
     """What a record and its scores are as points, at event time. Rows are those of the pipeline's channel table."""
-    return Points(scored.row, scored.event_ns, record.value, scored.reason, scored.score_ewma_z)
+    return Points(scored.row, scored.event_ns, record.value, scored.reason, scored.score_ewma_z, scored.other_scores)
 
 
 def escape_measurement(name: str) -> str:

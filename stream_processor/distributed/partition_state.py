@@ -34,6 +34,7 @@ from contracts.record_message import (
     ScoredMessage,
     decode_observations,
 )
+from contracts.score_columns import drop_empty_scores, select_scores
 from contracts.uplink import BatchIdentity
 from contracts.uplink_command import UplinkCommand, UplinkCommandKind
 from stream_processor.fleet_index import FleetIndex
@@ -192,6 +193,7 @@ class PartitionState:
                 event_ns=scored.event_ns,
                 score_ewma_z=scored.score_ewma_z,
                 is_late=scored.is_late,
+                other_scores=scored.other_scores,
                 duplicates=tuple(fresh.duplicates),
                 batches_lost=message.batches_lost,
                 channels_lost=(*message.channels_lost, *stale),
@@ -438,6 +440,7 @@ def _split_scored(together: Scored, records: Sequence[Record]) -> list[Scored]:
                 is_late=together.is_late[rows],
                 events=[] if at else together.events,
                 changed_lanes={} if at else together.changed_lanes,
+                other_scores=drop_empty_scores(select_scores(together.other_scores, rows)),
             )
         )
     return parts

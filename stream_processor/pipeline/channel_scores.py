@@ -1,9 +1,10 @@
-"""Scores of a partition's channels: EWMA z for all, other detectors for those whose conditions ask for them. Pure.
+"""Scores of a partition's channels: EWMA z for all, other detectors for those that use them. Pure.
 
-What a channel uses follows from the registry: a condition with the input `score_flat_line` has the channel scored by
-`flat_line`, from the first fleet revision on that has it. State is kept for those channels only. Scores are rounded
-here, before anything looks at them, so that condition, InfluxDB and Parquet have the same number; of a score that
-reaches a set-point the detector says why, before it learns the reading.
+What a channel uses follows from the registry: the scores of its domain or its own (`contracts.detector_set`), and those
+that its conditions look at, from the first fleet revision on that has them. State is kept for those channels only.
+Scores are rounded here, before anything looks at them, so that condition, InfluxDB and Parquet have the same number; of
+a score that reaches a set-point the detector says why, before it learns the reading. Scores of groups are none of a
+channel's own detectors: `group_scores`.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ import numpy as np
 
 from contracts.alarm import EXPLANATION_LENGTH_MAX, ConditionDefinition, ConditionInput
 from contracts.condition import Direction
+from contracts.detector_set import scores_of
 from contracts.record import Bools, Floats
+from contracts.score import GROUP_SCORES, STANDARD
 from stream_processor.detectors import DETECTORS
 from stream_processor.detectors.contract import Batch, Detector, Rows
 from stream_processor.fleet_index import ChannelContext
 
-STANDARD: Final = ConditionInput.SCORE_EWMA_Z
-"""The score of every channel, and the one that is stored."""
 SCORE_STEPS: Final = 1_000.0
 """Scores are rounded to a thousandth: what is beyond is noise, and would be most of what a score weighs on disk."""
+_OF_NO_CHANNEL: Final = frozenset({ConditionInput.VALUE, *GROUP_SCORES})
+"""Inputs that no detector of channels makes."""
 _NOT_SCORED: Final = -1
 _ROWS: Final = ".rows"
 
@@ -80,12 +83,18 @@ class ChannelScores:
         """A new fleet revision: which channels need which scores. What was learnt of a channel stays."""
         self._units = {}
         for scorer in self._scorers():
-            scorer.forget_set_points()
+            scorer.forget_channels()
+        for kind, rows in _rows_by_score(contexts, row_of_channel).items():
+            self._scorer(kind).include(np.array(rows, dtype=np.intp))
         for definition in definitions:
-            if definition.input is not ConditionInput.VALUE and definition.direction is Direction.ABOVE:
-                row = row_of_channel[definition.channel_id]
+            if definition.input in _OF_NO_CHANNEL:
+                continue
+            row = row_of_channel[definition.channel_id]
+            scorer = self._scorer(definition.input)
+            scorer.include(np.array([row], dtype=np.intp))
+            if definition.direction is Direction.ABOVE:
                 self._units[row] = contexts[definition.channel_id].quantity.unit_symbol
-                self._scorer(definition.input).include(row, definition.set_point)
+                scorer.set_point(row, definition.set_point)
 
     def score_and_learn(self, batch: Batch, at: slice | Rows, columns: ScoreColumns) -> None:
         """Scores live readings, at most one a channel, then learns them. `at`: their positions in the record."""
@@ -140,17 +149,31 @@ class ChannelScores:
         return self._others[kind]
 
 
+def _rows_by_score(
+    contexts: Mapping[int, ChannelContext], row_of_channel: Mapping[int, int]
+) -> dict[ConditionInput, list[int]]:
+    """The rows of the channels that have a score by their domain or by themselves, without those of groups."""
+    rows: dict[ConditionInput, list[int]] = {}
+    for channel_id, context in contexts.items():
+        for kind in scores_of(context.channel, context.site.domain):
+            if kind not in _OF_NO_CHANNEL:
+                rows.setdefault(kind, []).append(row_of_channel[channel_id])
+    return rows
+
+
 class _Scorer:
-    """One detector, and the channels that it scores: all of them (`is_standard`), or those with a set-point."""
+    """One detector, and the channels that it scores: all of them (`is_standard`), or those that use it."""
 
     def __init__(self, kind: ConditionInput, is_standard: bool = False) -> None:
         self.kind = kind
         self.detector: Detector = DETECTORS[kind.value.removeprefix("score_")]()
         self.own_row: Rows = np.zeros(0, dtype=np.intp)
         """By row of the partition: the detector's."""
+        self._is_used: Bools = np.zeros(0, dtype=np.bool_)
+        """By row."""
         self._set_point: Floats = np.zeros(0)
         """By row: the lowest one; infinite where there is none."""
-        self._is_asked = False
+        self._has_set_points = False
         self._is_standard = is_standard
         self._own_count = 0
 
@@ -160,6 +183,7 @@ class _Scorer:
             return
         added = np.arange(before, count) if self._is_standard else np.full(count - before, _NOT_SCORED)
         self.own_row = np.concatenate([self.own_row, added.astype(np.intp)])
+        self._is_used = np.concatenate([self._is_used, np.full(count - before, self._is_standard)])
         self._set_point = np.concatenate([self._set_point, np.full(count - before, np.inf)])
         if self._is_standard:
             self._own_count = count
@@ -168,60 +192,63 @@ class _Scorer:
     def restore(self, snapshot: bytes, own_row: Rows) -> None:
         self.detector.restore(snapshot)
         self.own_row, self._set_point = own_row, np.full(len(own_row), np.inf)
+        self._is_used = np.full(len(own_row), self._is_standard)
         self._own_count = int(own_row.max(initial=-1)) + 1
 
-    def forget_set_points(self) -> None:
+    def forget_channels(self) -> None:
+        self._is_used[:] = self._is_standard
         self._set_point[:] = np.inf
-        self._is_asked = False
+        self._has_set_points = False
 
-    def include(self, row: int, set_point: float) -> None:
-        self._is_asked = True
-        self._set_point[row] = min(self._set_point[row], set_point)
-        if self.own_row[row] == _NOT_SCORED:
-            self.own_row[row] = self._own_count
-            self._own_count += 1
+    def include(self, rows: Rows) -> None:
+        """Scores these channels from now on."""
+        self._is_used[rows] = True
+        new = np.unique(rows[self.own_row[rows] == _NOT_SCORED])
+        if len(new):
+            self.own_row[new] = np.arange(self._own_count, self._own_count + len(new))
+            self._own_count += len(new)
             self.detector.grow(self._own_count)
 
+    def set_point(self, row: int, set_point: float) -> None:
+        """From which score on it says why."""
+        self._has_set_points = True
+        self._set_point[row] = min(self._set_point[row], set_point)
+
     def score_and_learn(self, batch: Batch, at: slice | Rows, columns: ScoreColumns, units: Mapping[int, str]) -> None:
-        asked = self._asked(batch)
-        if len(asked):
-            self._explain(batch, asked, at, columns, units)
+        self._explain(batch, at, columns, units)
         if self._is_standard:
             columns.set(self.kind, at, rounded(self.detector.score_and_learn(batch)))
-        elif len(asked):
-            columns.set(
-                self.kind, _positions(at, asked), rounded(self.detector.score_and_learn(self._own(batch, asked)))
-            )
+        elif len(used := self._used(batch)):
+            columns.set(self.kind, _positions(at, used), rounded(self.detector.score_and_learn(self._own(batch, used))))
 
     def score(self, batch: Batch, at: slice | Rows, columns: ScoreColumns, units: Mapping[int, str]) -> None:
-        asked = self._asked(batch)
-        if len(asked):
-            self._explain(batch, asked, at, columns, units)
+        self._explain(batch, at, columns, units)
         if self._is_standard:
             columns.set(self.kind, at, rounded(self.detector.score(batch)))
-        elif len(asked):
-            columns.set(self.kind, _positions(at, asked), rounded(self.detector.score(self._own(batch, asked))))
+        elif len(used := self._used(batch)):
+            columns.set(self.kind, _positions(at, used), rounded(self.detector.score(self._own(batch, used))))
 
     def learn(self, batch: Batch) -> None:
         if self._is_standard:
             self.detector.learn(batch)
-        elif len(asked := self._asked(batch)):
-            self.detector.learn(self._own(batch, asked))
+        elif len(used := self._used(batch)):
+            self.detector.learn(self._own(batch, used))
 
-    def _asked(self, batch: Batch) -> Rows:
-        """Positions in the batch of channels whose scores have a set-point."""
-        if not self._is_asked:
-            return np.zeros(0, dtype=np.intp)
-        return np.flatnonzero(self._set_point[batch.rows] < np.inf)
+    def _used(self, batch: Batch) -> Rows:
+        """Positions in the batch of channels that it scores."""
+        return np.flatnonzero(self._is_used[batch.rows])
 
     def _own(self, batch: Batch, which: Rows) -> Batch:
         part = batch.take(which)
         return part._replace(rows=self.own_row[part.rows])
 
-    def _explain(
-        self, batch: Batch, asked: Rows, at: slice | Rows, columns: ScoreColumns, units: Mapping[int, str]
-    ) -> None:
-        """Of the readings whose score reaches their set-point."""
+    def _explain(self, batch: Batch, at: slice | Rows, columns: ScoreColumns, units: Mapping[int, str]) -> None:
+        """Why, of the readings whose score reaches their set-point."""
+        if not self._has_set_points:
+            return
+        asked = np.flatnonzero(self._set_point[batch.rows] < np.inf)
+        if len(asked) == 0:
+            return
         scores = rounded(self.detector.score(self._own(batch, asked)))
         rows = batch.rows[asked]
         with np.errstate(invalid="ignore"):

@@ -15,7 +15,7 @@ channel never runs ahead of the time at which its readings were received.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -26,6 +26,7 @@ from contracts.condition import LaneState
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
 from contracts.record import Bools, Floats, Int64s, Record, UInt8s, UInt32s, concatenate, select
+from contracts.score_columns import OtherScores, drop_empty_scores, join_scores
 from stream_processor.detectors.contract import Batch, Rows, split_rounds
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.packed_rows import gather
@@ -71,6 +72,8 @@ class Scored:
     is_late: Bools
     events: list[ConditionEvent]
     changed_lanes: dict[ConditionKey, LaneState]
+    other_scores: OtherScores = field(default_factory=dict)
+    """The same by the other detectors."""
 
 
 @dataclass(slots=True)
@@ -192,9 +195,17 @@ class Pipeline:
             events.append(withdrawn)
             lanes[ConditionKey(withdrawn.condition_id, is_historical=False)] = LaneState()
         self._withdrawals = []
-        score_ewma_z = work.scores.standard
         return Scored(
-            record, came - len(record), rows, work.event_ns, work.reasons, score_ewma_z, work.is_late, events, lanes
+            record=record,
+            duplicates=came - len(record),
+            row=rows,
+            event_ns=work.event_ns,
+            reason=work.reasons,
+            score_ewma_z=work.scores.standard,
+            is_late=work.is_late,
+            events=events,
+            changed_lanes=lanes,
+            other_scores=drop_empty_scores(work.scores.others),
         )
 
     def _control(self, rows: Rows, record: Record, is_overtaken: Bools) -> _Work:
@@ -389,4 +400,5 @@ def join_scored(parts: Sequence[Scored]) -> Scored:
         is_late=np.concatenate([part.is_late for part in parts]),
         events=[event for part in parts for event in part.events],
         changed_lanes={key: lane for part in parts for key, lane in part.changed_lanes.items()},
+        other_scores=join_scores([(part.other_scores, len(part.row)) for part in parts]),
     )

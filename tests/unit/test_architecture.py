@@ -60,7 +60,8 @@ EXTRAS = {
 DEVELOPMENT_ONLY = {"grafana": {"grafana_foundation_sdk"}}
 """Import names of the development group, for a package of which no code runs on the platform."""
 PLATFORM_CONTRACTS = {
-    "contracts.arrow_layout", "contracts.record", "contracts.record_message", "contracts.waveform_message",
+    "contracts.arrow_layout", "contracts.record", "contracts.record_message", "contracts.score_columns",
+    "contracts.waveform_message",
 }  # fmt: skip
 """Modules of contracts that need the platform's weight (numpy): an agent never imports them."""
 PLATFORM_SIMULATORS = {

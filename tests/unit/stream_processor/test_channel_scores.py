@@ -8,7 +8,7 @@ import pytest
 from contracts.alarm import ConditionInput
 from contracts.fleet import FleetSnapshot
 from contracts.quality import Reason
-from stream_processor.detectors import DETECTORS
+from stream_processor.detectors import DETECTORS, GROUP_DETECTORS
 from stream_processor.detectors.contract import Batch, to_sigma
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.pipeline.pipeline import Pipeline
@@ -59,7 +59,7 @@ def run(pipeline, record_of, values, first_s=0):
 
 def test_a_condition_may_look_at_any_detector_there_is():
     names = {kind.value.removeprefix("score_") for kind in ConditionInput if kind is not ConditionInput.VALUE}
-    assert names == set(DETECTORS)
+    assert names == {*DETECTORS, *GROUP_DETECTORS}
 
 
 def test_a_stuck_sensor_becomes_a_condition_that_says_since_when_and_what_is_usual(started, record_of):
