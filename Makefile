@@ -62,8 +62,8 @@ types: $(DEV_STAMP) ## mypy, strict
 bench: $(DEV_STAMP) ## measure, and print the figures with the machine's name
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
-bench-stream: $(DEV_STAMP) ## the jobs on Kafka beside a naive Faust job, Quix Streams and Bytewax, and the whole path
-	$(BIN)/python tests/benchmarks/run.py stream path
+bench-stream: $(DEV_STAMP) ## the jobs, also on Kafka beside a naive Faust job, Quix Streams and Bytewax, and the whole path
+	$(BIN)/python tests/benchmarks/run.py jobs stream path
 
 bench-scores: $(DEV_STAMP) ## the detectors on the Numenta Anomaly Benchmark, whose files are in ../shared/benchmarks/nab
 	$(BIN)/python tests/benchmarks/run.py nab

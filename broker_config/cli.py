@@ -17,14 +17,17 @@ from broker_config.broker_file import Credentials, Kind, build_files, find_diffe
 from broker_config.configuration import BrokerSettings
 from broker_config.set_up_influxdb import InfluxdbAdministrator, InfluxdbError
 from broker_config.set_up_influxdb_1 import Influxdb1Administrator, ask_version
+from broker_config.set_up_influxdb_3 import Influxdb3Administrator
 from broker_config.set_up_kafka import KafkaSetUpError, set_up_kafka
 from contracts.configuration import parse_settings
 from contracts.errors import ConfigurationError, Fault
+from contracts.influx_schema import BUCKETS
 
 FAULTY: Final = 2
 """Exit code for faults that a person must mend."""
 DIFFERENT: Final = 1
 """Exit code of `set-up-influxdb --check` and `set-up-kafka --check` if the server is not as the schema says."""
+_TO_REBUILD: Final = " and ".join(bucket.name for bucket in BUCKETS if bucket.is_downsampled)
 
 
 class _Change(Protocol):
@@ -76,10 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--out", type=Path, required=True, help="directory for the files; made if absent")
     render.add_argument("--check", action="store_true", help="write nothing; show what differs, then exit code 1")
     influxdb = commands.add_parser(
-        "set-up-influxdb", help="make buckets and downsampling of an InfluxDB 1.8 or 2.x as specified"
+        "set-up-influxdb", help="make buckets and downsampling of an InfluxDB 1.8, 2.x or 3 as specified"
     )
     influxdb.add_argument("--url", required=True, help="http://HOST:PORT")
-    influxdb.add_argument("--org", required=True, help="the organisation's name; 1.8 has none: -")
+    influxdb.add_argument("--org", required=True, help="the organisation's name; 1.8 and 3 have none: -")
     influxdb.add_argument(
         "--token-file", type=Path, required=True, help="holds an operator's token (1.8: user:password)"
     )
@@ -90,8 +93,14 @@ def _parser() -> argparse.ArgumentParser:
 def _set_up_influxdb(url: str, org: str, token_file: Path, *, is_check: bool) -> int:
     """Prints what differs, one a line, and mends it unless `is_check`."""
     token = token_file.read_text().strip()
-    if ask_version(url).startswith("1."):
+    version = ask_version(url, token).removeprefix("v")
+    if version.startswith("1."):
         count = _bring_to_schema(Influxdb1Administrator(url, token), is_check=is_check)
+    elif version.startswith("3."):
+        count = _bring_to_schema(Influxdb3Administrator(url, token), is_check=is_check)
+        print(
+            f"{url}: InfluxDB {version} has no tasks: {_TO_REBUILD} are for `stream-processor rebuild`", file=sys.stderr
+        )
     else:
         count = _bring_to_schema(InfluxdbAdministrator(url, org, token), is_check=is_check)
     if not count:

@@ -2,7 +2,8 @@
 
 A task computes all windows of the last `lateness_s` anew at each run and writes them over the old ones, so that
 readings that come late are counted. A window is labelled with its beginning and is written only when it has ended. What
-comes later still is in `READINGS` and in Parquet, not in these buckets.
+comes later still is in `READINGS` and in Parquet, not in these buckets. Of scores it is the maximum: an average would
+hide what they are for.
 
 There is one task for each bucket and domain, and they take turns: a run holds some 10 KiB of the server's memory for
 each series, so that one task for 300,000 series needs 6 GB and more than a minute (`make bench ARGS=index`).
@@ -17,7 +18,17 @@ from itertools import product
 from typing import Any, Final
 
 from contracts.fleet import Domain
-from contracts.influx_schema import AGGREGATES, BUCKETS, MEASUREMENTS, READINGS, VALUE, Bucket, aggregate_field
+from contracts.influx_schema import (
+    AGGREGATES,
+    BUCKETS,
+    MEASUREMENTS,
+    READINGS,
+    SCORES,
+    VALUE,
+    Bucket,
+    aggregate_field,
+    score_maximum_field,
+)
 
 TASK_OFFSET_S: Final = 10
 """A window is computed this long after its end at the earliest: by then its readings are written."""
@@ -73,17 +84,19 @@ def render_task(bucket: Bucket, domain: Domain) -> str:
         "",
         f"stop = date.truncate(t: now(), unit: {window})",
         f"start = date.sub(d: {bucket.lateness_s}s, from: stop)",
-        "readings = () =>",
+        "readings = (field) =>",
         f'    from(bucket: "{READINGS.name}")',
         "        |> range(start: start, stop: stop)",
-        f'        |> filter(fn: (r) => r._measurement == "{domain}" and r._field == "{VALUE}")',
+        f'        |> filter(fn: (r) => r._measurement == "{domain}" and r._field == field)',
     ]
-    for aggregate in AGGREGATES:
+    fields = [(VALUE, aggregate, aggregate_field(aggregate)) for aggregate in AGGREGATES]
+    fields += [(score.value, "max", score_maximum_field(score)) for score in SCORES]
+    for source, aggregate, target in fields:
         lines += [
             "",
-            "readings()",
+            f'readings(field: "{source}")',
             f'    |> aggregateWindow(every: {window}, fn: {aggregate}, createEmpty: false, timeSrc: "_start")',
-            f'    |> set(key: "_field", value: "{aggregate_field(aggregate)}")',
+            f'    |> set(key: "_field", value: "{target}")',
             f'    |> to(bucket: "{bucket.name}")',
         ]
     return "\n".join(lines) + "\n"

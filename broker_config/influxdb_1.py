@@ -15,7 +15,17 @@ from itertools import product
 from typing import Final, NamedTuple
 
 from contracts.fleet import Domain
-from contracts.influx_schema import AGGREGATES, BUCKETS, MEASUREMENTS, READINGS, VALUE, Bucket, aggregate_field
+from contracts.influx_schema import (
+    AGGREGATES,
+    BUCKETS,
+    MEASUREMENTS,
+    READINGS,
+    SCORES,
+    VALUE,
+    Bucket,
+    aggregate_field,
+    score_maximum_field,
+)
 
 POLICY: Final = "citysense"
 _SECONDS: Final[Mapping[str, int]] = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -60,11 +70,12 @@ def query_name(bucket: Bucket, domain: Domain) -> str:
 
 def render_selection(bucket: Bucket, domain: Domain, condition: str = "") -> str:
     """The statement that such a query runs; by hand with a condition on time, such as `WHERE time > now() - 1h`."""
-    aggregates = ", ".join(f"{each}({VALUE}) AS {aggregate_field(each)}" for each in AGGREGATES)
+    fields = [f"{each}({VALUE}) AS {aggregate_field(each)}" for each in AGGREGATES]
+    fields += [f"max({each.value}) AS {score_maximum_field(each)}" for each in SCORES]
     where = f" {condition}" if condition else ""
     source, target = f"{READINGS.name}.{POLICY}.{domain}", f"{bucket.name}.{POLICY}.{domain}"
     window = f"time({_short(bucket.window_s)})"
-    return f"SELECT {aggregates} INTO {target} FROM {source}{where} GROUP BY {window}, *"  # noqa: S608  # constants
+    return f"SELECT {', '.join(fields)} INTO {target} FROM {source}{where} GROUP BY {window}, *"  # noqa: S608  # constants
 
 
 def render_query(bucket: Bucket, domain: Domain) -> str:

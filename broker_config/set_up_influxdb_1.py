@@ -15,10 +15,15 @@ REQUEST_TIMEOUT_S: Final = 20.0
 VERSION_HEADER: Final = "X-Influxdb-Version"
 
 
-def ask_version(url: str) -> str:
-    """What the server says that it is: `1.8.10`, `v2.7.12`. Raises InfluxdbError if it cannot be reached."""
+def ask_version(url: str, token: str) -> str:
+    """What the server says that it is: `1.8.10`, `v2.7.12`, `3.6.0`. Raises InfluxdbError if it cannot be reached.
+
+    InfluxDB 3 tells it only to those who have a token; where it is wrong, the next call says so.
+    """
+    headers = {"Authorization": f"Token {token}"}
     try:
-        return str(httpx.get(f"{url}/ping", timeout=REQUEST_TIMEOUT_S).headers.get(VERSION_HEADER, ""))
+        answer = httpx.get(f"{url}/ping", headers=headers, timeout=REQUEST_TIMEOUT_S)
+        return str(answer.headers.get(VERSION_HEADER, ""))
     except httpx.HTTPError as error:
         raise InfluxdbError(f"GET {url}/ping: {error}") from error
 

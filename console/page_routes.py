@@ -12,6 +12,7 @@ from console.errors import UpstreamDownError, UpstreamError, UpstreamRefusalErro
 from console.fleet_query import parse_query
 from console.presentation import Reader
 from console.rendering import PageFrame
+from console.score_view import list_drawn
 from console.sign_in_routes import switch_language
 from console.trend_chart import BUCKET_COUNT, SPANS_S, build_chart
 from console.view_model import AlarmChanged
@@ -81,6 +82,12 @@ def build_channel_routes(desk: Desk) -> APIRouter:
             return HTMLResponse("", status_code=404)
         return HTMLResponse(renderer.channel(desk.hub.state, channel_id, span, desk.reader(request)))
 
+    @router.get("/fragments/channel/{channel_id}/scores")
+    async def show_scores(request: Request, channel_id: int) -> HTMLResponse:
+        if channel_id not in desk.hub.state.places:
+            return HTMLResponse("", status_code=404)
+        return HTMLResponse(renderer.scores(desk.hub.state, channel_id, desk.reader(request)))
+
     @router.get("/channels/{channel_id}/trend")
     async def tell_trend(request: Request, channel_id: int, span: str = "10m") -> Response:
         place = desk.hub.state.places.get(channel_id)
@@ -93,7 +100,7 @@ def build_channel_routes(desk: Desk) -> APIRouter:
         except UpstreamError as error:
             fault = reader.wording("trend.failed", fault=_word_fault(error, reader))
             return JSONResponse({"fault": fault}, status_code=502)
-        chart = build_chart(trend, place.conditions)
+        chart = build_chart(trend, place.conditions, list_drawn(desk.hub.state, place), reader.wording)
         return Response(chart.model_dump_json(), media_type="application/json")
 
     return router

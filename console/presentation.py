@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from console.fleet_query import level_of
+from console.score_view import describe_highest
 from console.texts import Wording
 from console.view_model import Source, State, needs_acknowledgement
 from contracts.alarm import Alarm, ConditionDefinition, ConditionInput
@@ -57,6 +58,10 @@ class ChannelCells:
     observed_ms: int | None
     """For the age, which the browser counts."""
     score: str
+    """The highest of its scores."""
+    detector: str
+    """Who says so, or that it warms up."""
+    is_unusual: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +126,10 @@ def describe_channel(state: State, channel_id: int, reader: Reader) -> ChannelCe
     quantity = state.places[channel_id].channel.quantity
     wording = reader.wording
     if row is None:
-        return ChannelCells(channel_id, NO_LEVEL, "", NO_VALUE, wording("fleet.no_observation"), "", None, NO_VALUE)
+        nothing = wording("fleet.no_observation")
+        return ChannelCells(channel_id, NO_LEVEL, "", NO_VALUE, nothing, "", None, NO_VALUE, "", is_unusual=False)
     is_bad = row.level is Level.BAD
+    highest = describe_highest(row, wording)
     return ChannelCells(
         channel_id=channel_id,
         level=row.level.value,
@@ -131,7 +138,9 @@ def describe_channel(state: State, channel_id: int, reader: Reader) -> ChannelCe
         quality=_describe_quality(row, wording),
         last_good=_describe_last_good(row, quantity, reader) if is_bad else "",
         observed_ms=row.phenomenon_ns // NANOSECONDS_PER_MILLISECOND,
-        score=NO_VALUE if row.score_ewma_z is None or is_bad else f"{row.score_ewma_z:.2f}",
+        score=highest.score,
+        detector=highest.detector,
+        is_unusual=highest.is_unusual,
     )
 
 
@@ -202,7 +211,7 @@ def describe_conditions(conditions: tuple[ConditionDefinition, ...], wording: Wo
     for condition in conditions:
         value = f"{condition.set_point:g}"
         if condition.input is not ConditionInput.VALUE:
-            value = wording("alarms.score", value=value)
+            value = wording("alarms.score", detector=wording.detector(condition.input), value=value)
         side = wording(f"trend.{condition.direction.value}", value=value)
         lines.append(f"{wording('colour.' + condition.colour.value)}: {condition.title} ({side})")
     return lines
@@ -250,7 +259,8 @@ def _describe_last_good(row: ChannelLatest, quantity: str, reader: Reader) -> st
 
 def _describe_alarm_limit(alarm: Alarm, wording: Wording) -> str:
     if alarm.input is not ConditionInput.VALUE:
-        score = wording("alarms.score", value=f"{alarm.input_value:.3f}")
+        detector = wording.detector(alarm.input)
+        score = wording("alarms.score", detector=detector, value=f"{alarm.input_value:.3f}")
         limit = wording("alarms.set_point", value=f"{alarm.set_point:g}")
         return f"{score}, {limit}" + (f": {alarm.explanation}" if alarm.explanation else "")
     return wording("alarms.set_point", value=format_value(alarm.set_point, alarm.quantity))

@@ -22,6 +22,7 @@ from console.presentation import (
     describe_gateways,
     format_time,
 )
+from console.score_view import describe_scores
 from console.texts import Language
 from console.trend_chart import SPANS_S
 from console.view_model import Source, State, list_domains, needs_acknowledgement, sort_alarms
@@ -142,6 +143,18 @@ class Renderer:
             span=span,
             spans=list(SPANS_S),
             conditions=describe_conditions(place.conditions, reader.wording),
+            scores_html=self.scores(state, channel_id, reader),
+        )
+
+    def scores(self, state: State, channel_id: int, reader: Reader) -> str:
+        """The part of that panel that tells all scores of the channel's last observation."""
+        row = state.latest.get(channel_id)
+        return self._fill(
+            "scores.html",
+            reader,
+            scores=describe_scores(state, state.places[channel_id], reader.wording),
+            time=None if row is None else format_time(row.phenomenon_ns, reader),
+            is_live=state.sources[Source.LATEST].is_live,
         )
 
     def quarantine(self, page: QuarantinePage, reader: Reader) -> str:

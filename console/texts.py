@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from console.substance_names import SUBSTANCE_TITLES_ZH
+from contracts.alarm import ConditionInput
 from contracts.quality import REASONS, Reason, parse_reason
 from contracts.quantity import CYCLE_BINS_MAX, QUANTITIES, cycle_quantity
 
@@ -126,7 +127,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "alarms.acknowledged_by": ("acknowledged by {name} at {time}", "{name} 于 {time} 确认"),
         "alarms.at_activation": ("at activation", "触发时"),
         "alarms.set_point": ("set-point {value}", "设定值 {value}"),
-        "alarms.score": ("score {value}", "评分 {value}"),
+        "alarms.score": ("{detector} score {value}", "{detector}评分 {value}"),
         "alarms.since": ("since {time}", "自 {time}"),
         "alarms.returned_at": ("back to normal at {time}", "{time} 恢复正常"),
         "alarms.priority": ("Priority {priority}", "优先级 {priority}"),
@@ -191,6 +192,49 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "domain.fire": ("Fire", "消防"),
         "domain.forest": ("Forest", "森林"),
         "domain.building": ("Building", "建筑"),
+        # scores: the name of each detector, and what a high score of it says
+        "score.score_ewma_z": ("recent mean", "近期均值"),
+        "score.score_robust_z": ("recent median", "近期中位数"),
+        "score.score_flat_line": ("flat line", "读数不变"),
+        "score.score_rate_of_change": ("rate of change", "变化速率"),
+        "score.score_hour_baseline": ("time of day", "日内时段"),
+        "score.score_novelty": ("novelty", "新异度"),
+        "score.score_residual": ("prediction", "预测误差"),
+        "score.score_combined": ("combined", "综合"),
+        "score.score_group_distance": ("group", "群组"),
+        "score.score_group_forest": ("group forest", "群组森林"),
+        "score_means.score_ewma_z": ("far from its recent mean", "偏离近期均值"),
+        "score_means.score_robust_z": ("far from its recent median", "偏离近期中位数"),
+        "score_means.score_flat_line": ("unmoved for unusually long", "不变的时间异常长"),
+        "score_means.score_rate_of_change": ("moved unusually fast", "变化异常快"),
+        "score_means.score_hour_baseline": ("unusual for this time of day", "与一天中该时段的常态不符"),
+        "score_means.score_novelty": ("unlike any value that it remembers", "与记住的数值都不相近"),
+        "score_means.score_residual": ("not as its last readings let expect", "与按近期读数的预测不符"),
+        "score_means.score_combined": (
+            "new in its value, mean, time of week or prediction error, and not said lately",
+            "数值、均值、周内时段或预测误差有新情况，且近期未提示过",
+        ),
+        "score_means.score_group_distance": (
+            "the like channels here do not stand to each other as they usually do",
+            "此处同类通道之间的关系与平时不同",
+        ),
+        "score_means.score_group_forest": (
+            "the like channels here stand as they seldom did",
+            "此处同类通道出现少见的组合",
+        ),
+        "score.heading": ("Scores", "评分"),
+        "score.of_time": ("of the reading of {time}", "{time} 的读数"),
+        "score.column_detector": ("Detector", "检测方法"),
+        "score.column_meaning": ("A high score says", "高分的含义"),
+        "score.sigma": ("{score} ({sigma} sigma)", "{score}（{sigma} σ）"),
+        "score.sigma_over": ("{score} (over {sigma} sigma)", "{score}（超过 {sigma} σ）"),
+        "score.warm_up": ("none yet: warming up", "尚无：学习中"),
+        "score.warm_up_short": ("warming up", "学习中"),
+        "score.bad": ("none: the reading is bad", "无：读数异常"),
+        "score.no_group": (
+            "none: it takes {least} like channels here, there are {count}",
+            "无：此处需要 {least} 个同类通道，现有 {count} 个",
+        ),
         # trend
         "trend.close": ("Close", "关闭"),
         "trend.span.10m": ("10 min", "10 分钟"),
@@ -205,6 +249,15 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "trend.below": ("below {value}", "低于 {value}"),
         "trend.no_set_points": ("no set-points", "无设定值"),
         "trend.bad_stripes": ("Red stripes: only bad observations", "红色区域：仅有异常数据"),
+        "trend.scores": ("Highest scores: 0.5 is 3 sigma", "最高评分：0.5 即 3σ"),
+        "trend.no_scores": (
+            "No scores to draw in this time: none was high, or they warm up",
+            "该时段没有可绘制的评分：评分均不高，或仍在学习中",
+        ),
+        "trend.score_gaps": (
+            "Where a score has no line it was below 0.5 and is not kept, or there was none",
+            "没有曲线处：评分低于 0.5 未保存，或没有评分",
+        ),
         "trend.empty": ("No observations in this time", "该时段没有数据"),
         "trend.failed": ("Trend not available: {fault}", "无法获取趋势：{fault}"),
         # gateways
@@ -473,6 +526,10 @@ class Wording:
         if self.language is Language.ZH:
             return _REASONS_ZH.get(reason, REASONS[reason].text)
         return REASONS[reason].text
+
+    def detector(self, kind: ConditionInput) -> str:
+        """The short name of whoever makes a score: `novelty`."""
+        return self(f"score.{kind.value}")
 
     def quantity(self, name: str) -> str:
         """A quantity's title; its name if the contract does not know it."""

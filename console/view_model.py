@@ -15,10 +15,15 @@ from functools import singledispatch
 from types import MappingProxyType
 from typing import Final
 
-from contracts.alarm import Alarm, AlarmPage, AlarmState, ConditionDefinition
+from contracts.alarm import Alarm, AlarmPage, AlarmState, ConditionDefinition, ConditionInput
+from contracts.detector_set import scores_of
 from contracts.fleet import Channel, Domain, FleetSnapshot, LifecycleState, Node, Site
 from contracts.quality import Level
 from contracts.query import ChannelLatest, LatestPage, PipelineHealth
+from contracts.score import GROUP_SCORES, STANDARD
+
+Group = tuple[str, str, str]
+"""Gateway, site, quantity."""
 
 _NEEDS_ACKNOWLEDGEMENT: Final = frozenset({AlarmState.UNACKNOWLEDGED, AlarmState.RETURNED_UNACKNOWLEDGED})
 
@@ -59,6 +64,17 @@ class ChannelPlace:
     search_text: str
     """Lower case: what the filter box looks in."""
 
+    @property
+    def scores(self) -> tuple[ConditionInput, ...]:
+        """The scores that it is to have: the standard one, its domain's or its own, and what its conditions ask for."""
+        asked = (row.input for row in self.conditions if row.input is not ConditionInput.VALUE)
+        return tuple(dict.fromkeys((STANDARD, *scores_of(self.channel, self.site.domain), *asked)))
+
+    @property
+    def group(self) -> Group:
+        """Whose channels are scored together, where they have a score of groups."""
+        return self.node.gateway_id, self.site.site_id, self.channel.quantity
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -73,6 +89,8 @@ class State:
     fleet_revision: int | None = None
     places: Mapping[int, ChannelPlace] = field(default_factory=dict)
     """By channel_id; retired nodes are left out."""
+    group_sizes: Mapping[Group, int] = field(default_factory=dict)
+    """How many channels with a score of groups each group has."""
     site_names: Mapping[str, str] = field(default_factory=dict)
     node_count: int = 0
     gateway_count: int = 0
@@ -234,6 +252,7 @@ def _(update: FleetArrived, state: State) -> tuple[State, Change]:
         answered,
         fleet_revision=fleet.revision,
         places=places,
+        group_sizes=count_groups(update.snapshot),
         site_names={site.site_id: site.name for site in fleet.sites},
         node_count=sum(node.state is not LifecycleState.RETIRED for node in fleet.nodes),
         gateway_count=len(fleet.gateways),
@@ -306,6 +325,20 @@ def join_fleet(fleet: FleetSnapshot) -> dict[int, ChannelPlace]:
             own = tuple(conditions.get(channel.channel_id, ()))
             places[channel.channel_id] = _join(channel, node, site, districts[site.district_id], own)
     return places
+
+
+def count_groups(fleet: FleetSnapshot) -> Counter[Group]:
+    """How many channels with a score of groups each group has: also those of retired nodes, which stay members."""
+    nodes = {node.node_id: node for node in fleet.nodes}
+    domains = {site.site_id: site.domain for site in fleet.sites}
+    asked = {row.channel_id for row in fleet.conditions if row.input in GROUP_SCORES}
+    counts: Counter[Group] = Counter()
+    for channel in fleet.channels:
+        node = nodes[channel.node_id]
+        scores = scores_of(channel, domains[node.site_id])
+        if channel.channel_id in asked or any(kind in GROUP_SCORES for kind in scores):
+            counts[node.gateway_id, node.site_id, channel.quantity] += 1
+    return counts
 
 
 def list_domains(state: State) -> list[Domain]:

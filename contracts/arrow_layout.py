@@ -51,13 +51,14 @@ class _Layout:
 class ArrowColumns:
     """Streams of one schema."""
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(self, schema: pa.Schema, layouts_kept: int = LAYOUTS_KEPT) -> None:
         self.schema = schema
+        self._layouts_kept = layouts_kept
         self._dtypes = tuple(np.dtype(each.to_pandas_dtype()) for each in schema.types)
         self._schema_message = schema.serialize().to_pybytes()
         self._layouts: dict[bytes, _Layout] = {}
         """By beginning, of streams that were read."""
-        self._layout_of_count = functools.lru_cache(LAYOUTS_KEPT)(self._make_layout)
+        self._layout_of_count = functools.lru_cache(layouts_kept)(self._make_layout)
 
     def encode(self, columns: Sequence[Column]) -> bytearray:
         """The stream of columns, in the order of the schema.
@@ -126,7 +127,7 @@ class ArrowColumns:
         return [column.to_numpy(zero_copy_only=False) for column in batch.columns]
 
     def _remember(self, layout: _Layout) -> None:
-        if len(self._layouts) >= LAYOUTS_KEPT:
+        if len(self._layouts) >= self._layouts_kept:
             del self._layouts[next(iter(self._layouts))]
         self._layouts[layout.beginning] = layout
 

@@ -14,7 +14,6 @@ from typing import Final
 from contracts.alarm import ConditionInput
 from contracts.fleet import Channel, Domain
 from contracts.quantity import QUANTITIES
-from contracts.score import STANDARD
 
 _NOVELTY: Final = ConditionInput.SCORE_NOVELTY
 _RESIDUAL: Final = ConditionInput.SCORE_RESIDUAL
@@ -57,5 +56,5 @@ def scores_of(channel: Channel, domain: Domain) -> tuple[ConditionInput, ...]:
     States and counters (an alarm contact, cycles, events) have no default: what is unusual of them is their value.
     """
     if channel.scores is not None:
-        return tuple(kind for kind in channel.scores if kind is not STANDARD)
+        return channel.scores
     return DEFAULT_SCORES[domain] if QUANTITIES[channel.quantity].is_measured else ()

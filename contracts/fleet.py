@@ -11,9 +11,10 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from contracts.alarm import ConditionDefinition, ConditionInput
+from contracts.alarm import ConditionDefinition
 from contracts.identifiers import ChannelId, Identifier
 from contracts.quantity import QUANTITIES
+from contracts.score import OTHER_SCORES, ScoreName
 
 _RECORD = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -89,15 +90,15 @@ class Channel(BaseModel):
     channel_id: ChannelId
     node_id: Identifier
     quantity: Identifier
-    scores: tuple[ConditionInput, ...] | None = None
-    """Scores that it has beside `score_ewma_z`; None: the default of its domain (`contracts.detector_set`)."""
+    scores: tuple[ScoreName, ...] | None = None
+    """Scores that it has beside `score_ewma_z`, each once, in the order of `OTHER_SCORES` whatever was given. None:
+    the default of its domain (`contracts.detector_set`)."""
 
     @field_validator("scores")
     @classmethod
-    def _check_scores(cls, scores: tuple[ConditionInput, ...] | None) -> tuple[ConditionInput, ...] | None:
-        if scores is not None and ConditionInput.VALUE in scores:
-            raise ValueError("scores: 'value' is no score")
-        return None if scores is None else tuple(dict.fromkeys(scores))
+    def _order_scores(cls, scores: tuple[ScoreName, ...] | None) -> tuple[ScoreName, ...] | None:
+        """Two lists that mean the same are the same: no change of the fleet."""
+        return None if scores is None else tuple(kind for kind in OTHER_SCORES if kind in scores)
 
     @model_validator(mode="after")
     def _check_quantity(self) -> Channel:

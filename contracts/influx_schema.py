@@ -6,8 +6,9 @@ time is the event time in integer nanoseconds. The node's tag already decides di
 speaks for any more get a point with `quality` alone. Beside the domains stands `COMPLETENESS`.
 
 A field is written only where it says something, because the server's cost is by field: there is no `quality` on a good
-observation, and no score on one that is as usual (`SCORE_WRITTEN_FROM`). Therefore a value that may not be trusted does
-not stand in `value` at all: it stands in `bad_value`, and `mean(value)` is right without any filter.
+observation, and no score on one that is as usual (`SCORE_WRITTEN_FROM`). Each detector's score is a field of its own,
+named as in `contracts.alarm.ConditionInput`. Therefore a value that may not be trusted does not stand in `value` at
+all: it stands in `bad_value`, and `mean(value)` is right without any filter.
 
 A point that is written again replaces the fields that it has; it removes none (InfluxDB, duplicate points).
 Source: https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/ (section "Duplicate points").
@@ -21,7 +22,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from contracts.alarm import ConditionInput
 from contracts.fleet import Domain
+from contracts.score import OTHER_SCORES, STANDARD
 
 SECONDS_PER_DAY: Final = 86_400
 
@@ -45,7 +48,7 @@ class Field:
 
 VALUE: Final = "value"
 BAD_VALUE: Final = "bad_value"
-SCORE_EWMA_Z: Final = "score_ewma_z"
+SCORE_EWMA_Z: Final = STANDARD.value
 QUALITY: Final = "quality"
 
 SCORE_WRITTEN_FROM: Final = 0.5
@@ -64,13 +67,17 @@ TAG_QUANTITY: Final = "quantity"
 TAGS: Final = (TAG_DISTRICT, TAG_GATEWAY, TAG_NODE, TAG_QUANTITY)
 """In the order of their names, which is the order that InfluxDB sorts them to."""
 
+SCORES: Final = (STANDARD, *OTHER_SCORES)
+"""Fields of the same name; all but the first are only on points of channels that are scored so
+(`contracts.detector_set`), and those of groups say how unusual the group's last frame is."""
+
+_SCORE_MEANING: Final = f"how unusual by this detector, 0 to 1, from {SCORE_WRITTEN_FROM:g} on; none for bad readings"
+
 FIELDS: Final[Mapping[str, Field]] = MappingProxyType(
     {
         VALUE: Field(FieldType.FLOAT, "good or uncertain, in the quantity's unit"),
         BAD_VALUE: Field(FieldType.FLOAT, "what came with bad quality: for diagnosis, never for a mean"),
-        SCORE_EWMA_Z: Field(
-            FieldType.FLOAT, f"EWMA z as a score, 0 to 1, from {SCORE_WRITTEN_FROM:g} on; none for bad readings"
-        ),
+        **{score.value: Field(FieldType.FLOAT, _SCORE_MEANING) for score in SCORES},
         QUALITY: Field(FieldType.INTEGER, "contracts.quality.Reason; absent where it is 0 (good)"),
     }
 )
@@ -126,6 +133,14 @@ the raw points, never of another aggregate: a mean of means is not a mean."""
 def aggregate_field(aggregate: str) -> str:
     """The field of a downsampled bucket that holds this aggregate of `value`."""
     return f"{VALUE}_{aggregate}"
+
+
+def score_maximum_field(score: ConditionInput) -> str:
+    """The field of a downsampled bucket that holds the highest of a score, of those that are in `READINGS`.
+
+    It is absent where all of the window were below `SCORE_WRITTEN_FROM`.
+    """
+    return f"{score.value}_max"
 
 
 COMPLETENESS: Final = "completeness"

@@ -14,7 +14,7 @@ observation that is not a duplicate, with
 | event_ns       | int64   | phenomenon time, or the time of receipt where the gateway's clock is wrong    |
 | score_ewma_z   | float64 | NaN where there is none                                                       |
 | is_late        | bool    | stored and scored as history, pages nobody                                    |
-| score_…        | float64 | one column for each other score that any row has; `scores` in the head names them |
+| score_…        | float64 | one for each other score that any row has, as `scores` in the head names them |
 
 beside the record's, whose `reason` is then that of quality control. `source_offset` is the offset of the
 ObservationMessage in the same partition: a message that comes twice (a worker was killed between writing and
@@ -41,12 +41,16 @@ from contracts.errors import ContractError, RecordError
 from contracts.notice import BatchesLost, ChannelsLost, Quarantined
 from contracts.quality import Reason
 from contracts.record import Bools, Floats, Int64s, Record
+from contracts.score import OTHER_SCORES
 from contracts.score_columns import OtherScores
 from contracts.uplink import BatchIdentity
 
 VERSION: Final = 1
 _LENGTH: Final = struct.Struct("<I")
 _SETS_KEPT: Final = 64
+"""Of other scores. There are about as many as mixtures of domains in a message."""
+_LAYOUTS_OF_SET: Final = 1_024
+"""Of the messages with one such set: 100 MB if all were kept of all sets, some MB in practice."""
 _COLUMNS: Final = (
     ("channel_id", pa.uint32()),
     ("phenomenon_ns", pa.int64()),
@@ -64,9 +68,17 @@ _OBSERVATION_COLUMNS: Final = ArrowColumns(OBSERVATION_SCHEMA)
 
 
 @lru_cache(_SETS_KEPT)
-def _scored_columns(others: tuple[ConditionInput, ...]) -> ArrowColumns:
-    """Of a scored message with these other scores: there are few such sets, about one a domain."""
-    return ArrowColumns(pa.schema([*SCORED_SCHEMA, *((kind.value, pa.float64()) for kind in others)]))
+def _scored_columns(names: tuple[str, ...]) -> tuple[tuple[ConditionInput, ...], ArrowColumns]:
+    """The other scores of these names, and the columns of a message that has them.
+
+    Raises:
+        ValueError: a name is that of no other score, or stands twice.
+    """
+    known = {kind.value: kind for kind in OTHER_SCORES}
+    if len(set(names)) != len(names) or not known.keys() >= set(names):
+        raise ValueError(f"scores {', '.join(map(str, names))}: not each once of {', '.join(known)}")
+    schema = pa.schema([*SCORED_SCHEMA, *((name, pa.float64()) for name in names)])
+    return tuple(known[name] for name in names), ArrowColumns(schema, _LAYOUTS_OF_SET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +186,12 @@ def decode_observations(data: bytes) -> ObservationMessage:
 
 
 def encode_scored(message: ScoredMessage) -> bytes:
-    """A ScoredMessage as bytes."""
+    """A ScoredMessage as bytes.
+
+    Raises:
+        ValueError: columns differ in length, or `other_scores` has what is no other score.
+    """
+    others = tuple(message.other_scores)
     head = {
         "version": VERSION,
         "source_offset": message.source_offset,
@@ -184,7 +201,7 @@ def encode_scored(message: ScoredMessage) -> bytes:
         **_notices(message.batches_lost, message.channels_lost),
         "completeness": [_fields(hour) for hour in message.completeness],
         "totals": _fields(message.totals),
-        "scores": list(message.other_scores),
+        "scores": others,
     }
     columns = [
         *_record_columns(message.record),
@@ -193,15 +210,15 @@ def encode_scored(message: ScoredMessage) -> bytes:
         message.is_late,
         *message.other_scores.values(),
     ]
-    return _encode(_scored_columns(tuple(message.other_scores)), columns, head)
+    return _encode(_scored_columns(others)[1], columns, head)
 
 
 def decode_scored(data: bytes) -> ScoredMessage:
     """Raises RecordError if `data` is no ScoredMessage of this version."""
     try:
         head, end = _decode_head(data)
-        others = tuple(ConditionInput(each) for each in head.get("scores", ()))  # none: written before there were any
-        columns = _scored_columns(others).decode(data, end)
+        others, stream = _scored_columns(tuple(head.get("scores", ())))  # none: written before there were any
+        columns = stream.decode(data, end)
         event_ns, score_ewma_z, is_late, *other_scores = columns[len(_COLUMNS) :]
         return ScoredMessage(
             source_offset=int(head["source_offset"]),

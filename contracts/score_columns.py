@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from contracts.score import OTHER_SCORES
 OtherScores = Mapping[ConditionInput, Floats]
 """Columns of one length by score: 0 to 1, NaN where the channel is not scored by it, is bad or in warm-up. A score
 that no channel has is not in it."""
+
+_PLACE: Final = {kind: place for place, kind in enumerate(OTHER_SCORES)}
 
 
 def select_scores(scores: OtherScores, which: slice | NDArray[Any]) -> dict[ConditionInput, Floats]:
@@ -29,8 +32,15 @@ def join_scores(parts: Sequence[tuple[OtherScores, int]]) -> dict[ConditionInput
 
 
 def drop_empty_scores(scores: OtherScores) -> dict[ConditionInput, Floats]:
-    """Without columns in which there is no score."""
-    return {kind: column for kind, column in scores.items() if not np.isnan(column).all()}
+    """Without columns in which there is no score; in the order of `OTHER_SCORES`, whoever made them first."""
+    return {kind: scores[kind] for kind in sorted(scores, key=_PLACE.__getitem__) if _has_score(scores[kind])}
+
+
+def _has_score(column: Floats) -> bool:
+    """Mostly the first row says it."""
+    if len(column) == 0:
+        return False
+    return not (math.isnan(column[0]) and np.isnan(np.fmax.reduce(column)))
 
 
 def _join(kind: ConditionInput, parts: Sequence[tuple[OtherScores, int]]) -> Floats:

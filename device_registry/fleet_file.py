@@ -6,7 +6,7 @@ TOML. `example_fleet.toml` beside this module shows all of it:
     [[site]]      site_id district_id domain name latitude longitude
     [[gateway]]   gateway_id district_id name
     [[node]]      node_id gateway_id bus_id site_id model (state) (latitude longitude)
-      [[node.channel]]            quantity
+      [[node.channel]]            quantity (scores)
         [[node.channel.condition]]  condition_id (input) (direction) set_point (deadband) (on_delay_s) (off_delay_s)
                                     priority colour title
 
@@ -31,6 +31,7 @@ from contracts.errors import ConfigurationError, Fault
 from contracts.fleet import District, Gateway, Node, Site
 from contracts.identifiers import CHANNEL_ID_MAX, Identifier
 from contracts.quantity import QUANTITIES, Quantity
+from contracts.score import ScoreName
 
 UNNUMBERED: Final = CHANNEL_ID_MAX
 """Stands in a condition for the channel's number until the import plan gives the real one."""
@@ -56,6 +57,8 @@ class FleetFileChannel(Settings):
 
     quantity: Identifier
     """A row of `contracts.quantity`."""
+    scores: tuple[ScoreName, ...] | None = None
+    """Instead of the default scores of the site's domain; empty: only `score_ewma_z`."""
     condition: tuple[FleetFileCondition, ...] = ()
 
     @field_validator("quantity")

@@ -99,6 +99,7 @@ async def show_fleet(
 
     Without `known_revision`: at once. With it: as soon as the revision is another one, or 304 after `wait_s`.
     Retired nodes are in it by name, without channels and conditions.
+    A channel without `scores` has the default of its domain.
     """
     snapshot = await feed.wait_for_snapshot(known_revision, wait_s)
     if snapshot is None:

@@ -100,12 +100,12 @@ def _number_channels(known: KnownFleet, nodes: Iterable[FleetFileNode]) -> tuple
     for node in nodes:
         for channel in node.channel:
             key = format_metric_name(node.node_id, channel.quantity)
-            if key in known.channels:
-                channels[key] = known.channels[key]
-                continue
-            number = min(next_channel_id, CHANNEL_ID_MAX)
-            channels[key] = Channel(channel_id=number, node_id=node.node_id, quantity=channel.quantity)
-            next_channel_id += 1
+            before = known.channels.get(key)
+            number = min(next_channel_id, CHANNEL_ID_MAX) if before is None else before.channel_id
+            next_channel_id += before is None
+            channels[key] = Channel(
+                channel_id=number, node_id=node.node_id, quantity=channel.quantity, scores=channel.scores
+            )
     return channels, next_channel_id
 
 

@@ -13,8 +13,9 @@ from typing import Final
 
 from device_registry.audit import Kind
 
-SCHEMA_VERSION: Final = 2
-"""2: the set-points of scores are between 0 and 1 (`device_registry.score_scale`); the tables are those of 1."""
+SCHEMA_VERSION: Final = 3
+"""2: the set-points of scores are between 0 and 1 (`device_registry.score_scale`); the tables are those of 1.
+3: a channel has `scores`."""
 
 _TABLES: Final = (
     """CREATE TABLE registry (
@@ -55,6 +56,7 @@ _TABLES: Final = (
     node_id     TEXT NOT NULL REFERENCES node,
     quantity    TEXT NOT NULL,
     is_retired  {integer} NOT NULL DEFAULT 0,
+    scores      TEXT,
     UNIQUE (node_id, quantity)
 ){strict}""",
     """CREATE VIEW live_channel AS
@@ -150,6 +152,12 @@ def new_schema(engine: str) -> tuple[str, ...]:
     return tuple(table.format(**_TYPES[engine]) for table in _TABLES) + _TRIGGERS[engine]
 
 
+ADD_SCORES: Final = "ALTER TABLE channel ADD COLUMN scores TEXT"
+"""Makes the tables of versions 1 and 2 those of 3. No statement of theirs means something else afterwards: a service of
+before may still be running when an import of today upgrades its store."""
+JSON_COLUMNS: Final = frozenset({"scores"})
+"""Hold a list as JSON text, or NULL."""
+
 UPSERTS: Final[Mapping[Kind, str]] = MappingProxyType(
     {
         Kind.DISTRICT: "INSERT INTO district VALUES (:district_id, :name)"
@@ -164,7 +172,8 @@ UPSERTS: Final[Mapping[Kind, str]] = MappingProxyType(
         " ON CONFLICT (node_id) DO UPDATE SET gateway_id = excluded.gateway_id, bus_id = excluded.bus_id,"
         " site_id = excluded.site_id, model = excluded.model, state = excluded.state,"
         " latitude = excluded.latitude, longitude = excluded.longitude",
-        Kind.CHANNEL: "INSERT INTO channel (channel_id, node_id, quantity) VALUES (:channel_id, :node_id, :quantity)",
+        Kind.CHANNEL: "INSERT INTO channel (channel_id, node_id, quantity, scores)"
+        " VALUES (:channel_id, :node_id, :quantity, :scores)",
         Kind.CONDITION: "INSERT INTO condition VALUES (:condition_id, :channel_id, :input, :direction, :set_point,"
         " :deadband, :on_delay_s, :off_delay_s, :priority, :colour, :title)"
         " ON CONFLICT (condition_id) DO UPDATE SET channel_id = excluded.channel_id, input = excluded.input,"
@@ -181,6 +190,8 @@ REMOVALS: Final[Mapping[Kind, str]] = MappingProxyType(
         Kind.CONDITION: "DELETE FROM condition WHERE condition_id = :condition_id",
     }
 )
+CHANGE_CHANNEL: Final = "UPDATE channel SET scores = :scores WHERE channel_id = :channel_id"
+"""All of a channel that may change; an upsert would be refused as a replacement."""
 RETIRE_CHANNEL: Final = "UPDATE channel SET is_retired = 1 WHERE channel_id = :channel_id"
 RESTORE_CHANNEL: Final = "UPDATE channel SET is_retired = 0 WHERE channel_id = :channel_id"
 
@@ -190,7 +201,8 @@ SNAPSHOT: Final[Mapping[str, str]] = MappingProxyType(
         "sites": "SELECT * FROM site ORDER BY site_id",
         "gateways": "SELECT * FROM gateway ORDER BY gateway_id",
         "nodes": "SELECT * FROM node ORDER BY node_id",
-        "channels": "SELECT * FROM live_channel ORDER BY channel_id",
+        "channels": "SELECT live_channel.*, scores FROM live_channel JOIN channel USING (channel_id)"
+        " ORDER BY channel_id",
         "conditions": "SELECT * FROM condition WHERE channel_id IN (SELECT channel_id FROM live_channel)"
         " ORDER BY condition_id",
     }
@@ -203,7 +215,7 @@ NEXT_CHANNEL_ID: Final = "SELECT next_channel_id FROM registry"
 SET_NEXT_CHANNEL_ID: Final = "UPDATE registry SET next_channel_id = :next_channel_id"
 NODE: Final = "SELECT * FROM node WHERE node_id = :node_id"
 CONDITIONS: Final = "SELECT * FROM condition ORDER BY condition_id"
-CHANNELS: Final = "SELECT channel_id, node_id, quantity FROM channel"
+CHANNELS: Final = "SELECT channel_id, node_id, quantity, scores FROM channel"
 RETIRED_CHANNELS: Final = "SELECT node_id, quantity FROM channel WHERE is_retired = 1"
 AUDIT: Final = "SELECT * FROM audit WHERE entry_id < :before ORDER BY entry_id DESC LIMIT :limit"
 APPEND_AUDIT: Final = (

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from pydantic import BaseModel
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, text
 
 from contracts.alarm import ConditionDefinition
 from contracts.errors import ConfigurationError
@@ -36,6 +36,13 @@ from device_registry.score_scale import rescale_scores
 ROWS_PER_CHUNK: Final = 2_000
 """Records that are made into JSON at once: a few milliseconds, so that the service answers in between."""
 _NEWEST_ENTRY: Final = 2**63 - 1
+
+_CHANNEL_STATEMENTS: Final = {
+    Action.CHANGED: schema.CHANGE_CHANNEL,
+    Action.RETIRED: schema.RETIRE_CHANNEL,
+    Action.RESTORED: schema.RESTORE_CHANNEL,
+}
+"""A channel's number is given once: what stands there already is no upsert."""
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 _compiled = cache(text)
@@ -185,13 +192,13 @@ class Store:
         kind = self._database.kind
         with self._database.transaction() as connection:
             found = _read_version(connection, kind)
-            if found not in {0, 1, schema.SCHEMA_VERSION}:
+            if not 0 <= found <= schema.SCHEMA_VERSION:
                 raise StoreVersionError(str(self._place), found, schema.SCHEMA_VERSION)
             if found == 0:
                 for statement in schema.new_schema(kind):
                     connection.execute(text(statement))
-            if found == 1:
-                _rescale_scores(connection, time.time_ns())
+            elif found < schema.SCHEMA_VERSION:
+                _upgrade(connection, found)
             if found != schema.SCHEMA_VERSION:
                 _write_version(connection, kind)
         self._is_prepared = True
@@ -221,6 +228,14 @@ def _write_version(connection: Connection, kind: str) -> None:
         connection.execute(text("INSERT INTO registry_schema VALUES (:version)"), {"version": schema.SCHEMA_VERSION})
 
 
+def _upgrade(connection: Connection, found: int) -> None:
+    """A registry of an older version becomes one of today's."""
+    if found == 1:
+        _rescale_scores(connection, time.time_ns())
+    connection.execute(text(schema.ADD_SCORES))
+    _logger.info("event=registry_upgraded version_before=%d version=%d", found, schema.SCHEMA_VERSION)
+
+
 def _rescale_scores(connection: Connection, now_ns: int) -> None:
     """A registry of version 1 becomes one of version 2: a revision of its own, in the audit log."""
     changes = list(rescale_scores(_records(connection, ConditionDefinition, schema.CONDITIONS)))
@@ -238,13 +253,32 @@ def _rows(connection: Connection, sql: str) -> list[tuple[Any, ...]]:
 
 def _records(connection: Connection, model: type[RecordT], sql: str, **values: object) -> Iterator[RecordT]:
     for row in connection.execute(_compiled(sql), values).mappings():
-        yield model.model_validate(dict(row))
+        yield model.model_validate(_parse_row(row))
+
+
+def _parse_row(row: RowMapping) -> dict[str, Any]:
+    """A row's values by column, lists as lists; without a list that is NULL: who knows nothing of it misses nothing."""
+    values = dict(row)
+    for name in schema.JSON_COLUMNS & values.keys():
+        written = values.pop(name)
+        if written is not None:
+            values[name] = json.loads(written)
+    return values
+
+
+def _format_row(record: BaseModel) -> dict[str, Any]:
+    """What `_parse_row` reads."""
+    values = record.model_dump(mode="json")
+    for name in schema.JSON_COLUMNS & values.keys():
+        if values[name] is not None:
+            values[name] = json.dumps(values[name])
+    return values
 
 
 def _json_chunks(connection: Connection, sql: str) -> Iterator[str]:
     found = connection.execute(_compiled(sql), execution_options={"stream_results": True})
     for rows in found.mappings().partitions(ROWS_PER_CHUNK):
-        chunk = [dict(row) for row in rows]
+        chunk = [_parse_row(row) for row in rows]
         yield json.dumps(chunk, ensure_ascii=False, allow_nan=False, separators=(",", ":"))[1:-1]
 
 
@@ -290,7 +324,7 @@ def _apply(connection: Connection, plan: ImportPlan, source: str, by: str, now_n
 def _write(connection: Connection, changes: Iterable[Change]) -> None:
     """In their order; those of one kind that follow one another in one go."""
     for statement, alike in groupby(changes, key=_statement_of):
-        connection.execute(_compiled(statement), [change.record.model_dump(mode="json") for change in alike])
+        connection.execute(_compiled(statement), [_format_row(change.record) for change in alike])
 
 
 def _append_audit(connection: Connection, changes: Iterable[Change], by: str, now_ns: int, revision: int) -> None:
@@ -306,8 +340,6 @@ def _audit_row(action: Action, kind: Kind, key: str, detail: str) -> dict[str, o
 def _statement_of(change: Change) -> str:
     if change.action is Action.REMOVED:
         return schema.REMOVALS[change.kind]
-    if change.kind is Kind.CHANNEL and change.action is Action.RETIRED:
-        return schema.RETIRE_CHANNEL
-    if change.action is Action.RESTORED:
-        return schema.RESTORE_CHANNEL
+    if change.kind is Kind.CHANNEL and change.action in _CHANNEL_STATEMENTS:
+        return _CHANNEL_STATEMENTS[change.action]
     return schema.UPSERTS[change.kind]

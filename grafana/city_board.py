@@ -5,11 +5,13 @@ Alarms are not here but on the console: they must not depend on InfluxDB.
 
 from __future__ import annotations
 
+from string import ascii_uppercase
+
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, table, timeseries
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
-from contracts.influx_schema import COMPLETENESS_BUCKET, SCORE_WRITTEN_FROM, TAG_DISTRICT
+from contracts.influx_schema import COMPLETENESS_BUCKET, SCORE_WRITTEN_FROM, SCORES, TAG_DISTRICT, TAGS
 from grafana import influx_query
 from grafana.panel import (
     COMPLETENESS_THRESHOLDS,
@@ -25,6 +27,7 @@ from grafana.panel import (
     choice,
     colour_column,
     hide_time,
+    highest_of_row,
     lines,
     listing,
     rows,
@@ -79,18 +82,15 @@ def _good_and_bad() -> timeseries.Panel:
 
 
 def _highest_scores() -> table.Panel:
-    description = (
-        f"Channels that stand the farthest from what they usually read: 0.5 is 3 sigma, listed from {_FROM} on."
-    )
-    panel = listing("Highest scores", description, RAW, influx_query.SCORE_COLUMN, is_descending=True)
+    """A query for each detector: InfluxQL can tell the highest of a field, but not of several fields."""
+    description = f"Channels the farthest from what is usual, by each detector: 0.5 is 3 sigma, listed from {_FROM} on."
+    column = influx_query.SCORE_COLUMN
+    panel = listing("Highest scores", description, RAW, column, is_descending=True)
     steps = thresholds(GREEN, (0.6, YELLOW), (0.7, ORANGE), (0.8, RED))
-    return (
-        colour_column(panel, influx_query.SCORE_COLUMN, steps)
-        .span(24)
-        .time_from(RECENT)
-        .decimals(3)
-        .with_target(rows("A", RAW, influx_query.highest_scores()))
-    )
+    panel = colour_column(highest_of_row(panel, column, TAGS), column, steps).span(24).time_from(RECENT).decimals(3)
+    for ref_id, score in zip(ascii_uppercase, SCORES, strict=False):
+        panel = panel.with_target(rows(ref_id, RAW, influx_query.highest_scores(score)))
+    return panel
 
 
 def _worst_nodes() -> table.Panel:

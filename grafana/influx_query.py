@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from contracts.alarm import ConditionInput
 from contracts.influx_schema import (
     BAD_VALUE,
     COMPLETENESS,
@@ -23,7 +24,7 @@ from contracts.influx_schema import (
     FRACTION,
     MEASUREMENTS,
     QUALITY,
-    SCORE_EWMA_Z,
+    SCORES,
     STORED_BATCHES,
     TAG_DISTRICT,
     TAG_GATEWAY,
@@ -39,6 +40,9 @@ LIST_ROWS: Final = 20
 """Rows of a table of the worst."""
 COMPLETENESS_COLUMN: Final = "complete"
 SCORE_COLUMN: Final = "score"
+"""The highest of the detectors' columns."""
+DETECTORS: Final = {score: score.value.removeprefix("score_") for score in SCORES}
+"""Their names by score: columns of tables, and names of lines."""
 BAD_COLUMN: Final = "bad readings"
 STALE_COLUMN: Final = "stale channels"
 MISSING_COLUMN: Final = "missing batches"
@@ -121,14 +125,13 @@ def bad_by_domain() -> str:
     return _over_time(f"count({_quote(QUALITY)})", f"{_IS_BAD} AND {_IN_DISTRICT}")
 
 
-def highest_scores() -> str:
-    """Channels that stood the farthest from what they usually read.
+def highest_scores(score: ConditionInput) -> str:
+    """Channels that one detector found the farthest from what is usual, in a column of its name.
 
     Two steps: the highest score of each series is cheap, and only those are sorted.
     """
-    score = _quote(SCORE_EWMA_Z)
-    inner = _select(f'max({score}) AS "highest"', _CHANNELS, _IN_DISTRICT, _ALL_TAGS)
-    return f'SELECT top("highest", {_ALL_TAGS}, {LIST_ROWS}) AS {_quote(SCORE_COLUMN)} FROM ({inner})'
+    inner = _select(f'max({_quote(score.value)}) AS "highest"', _CHANNELS, _IN_DISTRICT, _ALL_TAGS)
+    return f'SELECT top("highest", {_ALL_TAGS}, {LIST_ROWS}) AS {_quote(DETECTORS[score])} FROM ({inner})'
 
 
 def worst_nodes() -> str:
@@ -156,9 +159,9 @@ def quality_of_node() -> str:
     return _over_time(f"max({_quote(QUALITY)})", _OF_NODE, TAG_QUANTITY)
 
 
-def scores_of_node() -> str:
+def scores_of_node(score: ConditionInput) -> str:
     """Highest score of each interval; none where all were below `SCORE_WRITTEN_FROM`."""
-    return _over_time(f"max({_quote(SCORE_EWMA_Z)})", _OF_NODE, TAG_QUANTITY)
+    return _over_time(f"max({_quote(score.value)})", _OF_NODE, TAG_QUANTITY)
 
 
 def latest_of_node() -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from string import ascii_uppercase
 
 from grafana_foundation_sdk.builders import dashboard, statetimeline, table, timeseries
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
-from contracts.influx_schema import SCORE_WRITTEN_FROM, TAG_DISTRICT, TAG_GATEWAY, TAG_NODE, TAG_QUANTITY
+from contracts.influx_schema import SCORE_WRITTEN_FROM, SCORES, TAG_DISTRICT, TAG_GATEWAY, TAG_NODE, TAG_QUANTITY
 from contracts.quality import REASONS, Level
 from contracts.quantity import QUANTITIES, Quantity
 from grafana import influx_query
@@ -22,6 +23,7 @@ from grafana.panel import (
     YELLOW,
     board,
     choice,
+    limit_line,
     lines,
     listing,
     rows,
@@ -30,6 +32,8 @@ from grafana.panel import (
 )
 
 HISTORY = "30d"
+ACTION_LIMIT = 0.5
+"""3 sigma (docs/scores.md)."""
 _BY_QUANTITY = f"$tag_{TAG_QUANTITY}"
 _COLOURS = {Level.GOOD: GREEN, Level.UNCERTAIN: YELLOW, Level.BAD: RED}
 
@@ -73,15 +77,15 @@ def _quality() -> statetimeline.Panel:
 
 def _score() -> timeseries.Panel:
     """Points: a line would join scores between which the channel was as usual."""
-    description = f"Distance from what is usual, 0 to 1: 0.5 is 3 sigma, 0.8 is 12. Empty below {SCORE_WRITTEN_FROM:g}."
-    return (
-        lines("Score", description, RAW)
-        .draw_style(common_model.GraphDrawStyle.POINTS)
-        .decimals(3)
-        .min(0)
-        .max(1)
-        .with_target(series("A", RAW, influx_query.scores_of_node(), _BY_QUANTITY))
+    description = (
+        "Distance from what is usual by each detector that the channel has, 0 to 1: "
+        f"0.5 is 3 sigma, 0.8 is 12. Empty below {SCORE_WRITTEN_FROM:g}."
     )
+    panel = lines("Score", description, RAW).draw_style(common_model.GraphDrawStyle.POINTS).decimals(3).min(0).max(1)
+    for ref_id, score in zip(ascii_uppercase, SCORES, strict=False):
+        alias = f"{_BY_QUANTITY} {influx_query.DETECTORS[score]}"
+        panel = panel.with_target(series(ref_id, RAW, influx_query.scores_of_node(score), alias))
+    return limit_line(panel, ACTION_LIMIT)
 
 
 def _history() -> timeseries.Panel:

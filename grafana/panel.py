@@ -5,6 +5,7 @@ The SDK is a tool of whoever builds the dashboards; what runs is the JSON that i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, statetimeline, table, timeseries
@@ -185,6 +186,21 @@ def listing(title: str, description: str, bucket: Bucket, sorted_by: str, *, is_
         .override_by_name("node", [model.DynamicConfigValue("links", [{"title": "Show this node", "url": _NODE_URL}])])
         .no_value(NOTHING)
     )
+
+
+def highest_of_row(panel: table.Panel, column: str, tags: Iterable[str]) -> table.Panel:
+    """With the highest number of each row in a column of its own, behind the time and before the tags."""
+    highest = {"mode": "reduceRow", "reduce": {"reducer": "max"}, "alias": column, "replaceFields": False}
+    order = {name: place for place, name in enumerate((TIME_COLUMN, column, *tags))}
+    return panel.with_transformation(
+        model.DataTransformerConfig(id_val="calculateField", options=highest)
+    ).with_transformation(model.DataTransformerConfig(id_val="organize", options={"indexByName": order}))
+
+
+def limit_line(panel: timeseries.Panel, value: float) -> timeseries.Panel:
+    """With a line across at a value."""
+    style = common.GraphThresholdsStyleConfig().mode(common_model.GraphTresholdsStyleMode.DASHED)
+    return panel.thresholds(thresholds("transparent", (value, ORANGE))).thresholds_style(style)
 
 
 def hide_time(panel: table.Panel) -> table.Panel:

@@ -15,16 +15,19 @@ event time; rows of one channel and time keep the order in which they came.
 | value             | float64      | NULL where there is none                                                         |
 | quality, reason   | string       | contracts.quality                                                                |
 | score_ewma_z      | float64      | 0 to 1; NULL in warm-up and for bad readings                                     |
+| score_novelty …   | float64      | one for each of OTHER_SCORES; NULL too where the channel is not scored by it     |
 | is_late           | bool         | stored and scored as history, paged nobody                                       |
 | epoch, batch      | uint64       | with gateway_id: the batch that it came in                                       |
 
 Times are UTC in milliseconds, because Sparkplug's are: nanoseconds would cost 4 of the 10 bytes that a row may have.
+All files have all columns, also of scores that none of their channels has. Files of before the other scores were stored
+lack these columns: whoever reads both asks for a union by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
@@ -37,6 +40,8 @@ from contracts.quality import REASONS, Reason
 from contracts.quantity import QUANTITIES
 from contracts.record import Bools, Floats, Int64s, UInt8s, UInt32s
 from contracts.record_message import ScoredMessage
+from contracts.score import OTHER_SCORES
+from contracts.score_columns import OtherScores, join_scores, select_scores
 from contracts.uplink import BatchIdentity
 from stream_processor.fleet_index import ChannelContext
 from stream_processor.text_column import build_texts, rank, split_texts
@@ -67,6 +72,7 @@ SCHEMA: Final = pa.schema(
         ("quality", pa.string()),
         ("reason", pa.string()),
         ("score_ewma_z", pa.float64()),
+        *((kind.value, pa.float64()) for kind in OTHER_SCORES),
         ("is_late", pa.bool_()),
         ("epoch", pa.uint64()),
         ("batch", pa.uint64()),
@@ -99,6 +105,7 @@ class ArchiveRows:
     """Of the batch, as strings or as a dictionary of them. Null, as `epoch` and `batch` are: it came in none."""
     epoch: pa.Array
     batch: pa.Array
+    other_scores: OtherScores = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.channel_id)
@@ -118,8 +125,12 @@ class FilePart:
 def rows_of_messages(messages: Sequence[ScoredMessage]) -> ArchiveRows:
     """All rows of scored messages, in their order."""
     parts = [part for message in messages for part in (_rows_of_record(message), *_rows_of_losses(message))]
-    columns = (np.concatenate([getattr(part, name) for part in parts]) for name in _NUMPY_COLUMNS)
-    return ArchiveRows(*columns, *_batch_columns(parts))
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in _NUMPY_COLUMNS
+    }
+    other_scores = join_scores([(part.other_scores, len(part.channel_id)) for part in parts])
+    gateway_id, epoch, batch = _batch_columns(parts)
+    return ArchiveRows(**columns, gateway_id=gateway_id, epoch=epoch, batch=batch, other_scores=other_scores)
 
 
 def build_parts(rows: ArchiveRows, contexts: Mapping[int, ChannelContext]) -> Iterator[FilePart]:
@@ -166,6 +177,7 @@ class _Part:
     is_late: Bools
     batch_index: NDArray[np.int32]
     batches: tuple[BatchIdentity | None, ...]
+    other_scores: OtherScores
 
 
 def _batch_columns(parts: Sequence[_Part]) -> Iterator[pa.Array]:
@@ -195,6 +207,7 @@ def _rows_of_record(message: ScoredMessage) -> _Part:
         message.is_late,
         record.batch_index,
         record.batches,
+        message.other_scores,
     )
 
 
@@ -217,6 +230,7 @@ def _rows_of_loss(lost: ChannelsLost, made_ns: int) -> _Part:
         np.zeros(count, np.bool_),
         np.zeros(count, np.int32),
         (None,),
+        {},
     )
 
 
@@ -264,6 +278,7 @@ def _table(
         "value": _finite(rows.value[which]),
         **_reason_columns(rows.reason[which]),
         "score_ewma_z": _finite(rows.score_ewma_z[which]),
+        **_score_columns(select_scores(rows.other_scores, which), len(which)),
         "is_late": rows.is_late[which],
         "epoch": rows.epoch.take(pa.array(which)),
         "batch": rows.batch.take(pa.array(which)),
@@ -297,6 +312,13 @@ def _event_columns(event_ns: Int64s) -> dict[str, Any]:
 
 def _reason_columns(reason: UInt8s) -> dict[str, pa.Array]:
     return {"quality": build_texts(_LEVELS, reason), "reason": build_texts(REASON_NAMES, reason)}
+
+
+def _score_columns(scores: OtherScores, count: int) -> dict[str, pa.Array]:
+    """A column of each other score, of so many rows."""
+    return {
+        kind.value: _finite(scores[kind]) if kind in scores else pa.nulls(count, pa.float64()) for kind in OTHER_SCORES
+    }
 
 
 def _context_texts(context: ChannelContext) -> tuple[str, ...]:

@@ -7,8 +7,11 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from contracts.alarm import ConditionInput
 from contracts.influx_schema import series_tags
 from contracts.record import Floats, Int64s, UInt8s
+from contracts.score import OTHER_SCORES
+from contracts.score_columns import drop_empty_scores, select_scores
 from stream_processor.archive_columns import REASON_NAMES
 from stream_processor.line_protocol import Points, build_series, format_series
 from stream_processor.text_column import split_texts
@@ -20,6 +23,7 @@ _REASON_CODES: Final = {name: code for code, name in enumerate(REASON_NAMES)}
 def points_of_table(table: pa.Table, domain: str) -> tuple[pa.Array, Points, int]:
     """Rows of one domain as line protocol takes them: the series, the points, and how many rows say of no channel.
 
+    A table of before the other scores were stored has no columns of them, and its points none.
     Raises ValueError for names that no line can carry, and for unknown reasons.
     """
     tags = [table.column(name) for name in ("district_id", "gateway_id", "node_id", "quantity")]
@@ -33,12 +37,16 @@ def points_of_table(table: pa.Table, domain: str) -> tuple[pa.Array, Points, int
         for one in distinct.T
     )
     event_ns = _int64(table, "event_time") * _NS_PER_MS + _int64(table, "event_rest_ns")
+    scores: dict[ConditionInput, Floats] = {
+        kind: _floats(table, kind.value) for kind in OTHER_SCORES if kind.value in table.column_names
+    }
     points = Points(
         row.reshape(-1).astype(np.intp),
         event_ns[kept],
         _floats(table, "value")[kept],
         _reason_codes(table)[kept],
         _floats(table, "score_ewma_z")[kept],
+        drop_empty_scores(select_scores(scores, kept)),
     )
     return build_series(beginnings), points, len(table) - len(kept)
 

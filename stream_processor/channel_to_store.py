@@ -34,6 +34,7 @@ from stream_processor.latest_table import LatestTable, rows_of
 from stream_processor.mqtt_to_channel import Bridge
 from stream_processor.pipeline.pipeline import Pipeline, Scored, join_scored, unscored
 from stream_processor.pipeline.quality_control import is_bad
+from stream_processor.refit_forest import ForestRefitter
 from stream_processor.store_columns import Commit
 
 _log = logging.getLogger("stream_processor.job")
@@ -76,6 +77,7 @@ class Job:
         self._snapshot_at_s = time.monotonic() + settings.snapshot_interval_s
         self._commit_seq = 0
         self._saved_seq = 0
+        self._refitter = ForestRefitter()
         self.pipeline = Pipeline()
         self.ledger = GapLedger()
         self.latest = LatestTable()
@@ -106,8 +108,15 @@ class Job:
 
     async def run(self) -> None:
         """Commits until cancelled; a commit that has begun is ended first."""
+        try:
+            await self._run()
+        finally:
+            self._refitter.close()
+
+    async def _run(self) -> None:
         while True:
             await self._channel.wait(STALE_LOOK_S)
+            self._refit_forests()
             if self._pending_fleet is not None:
                 self._apply_fleet(self._pending_fleet)
                 self._pending_fleet = None
@@ -126,11 +135,16 @@ class Job:
             if is_all:  # what still waits must not be called stale
                 self._tell_stale(taken_ns)
 
+    def _refit_forests(self) -> None:
+        """Between two commits: nobody else has the pipeline."""
+        for failure in self._refitter.step(self.pipeline.groups.forests):
+            _log.warning("forest_refit_failed %s", failure.text)
+
     async def save_snapshot(self) -> None:
         """Keeps the detectors' state if it has learnt anything since the last time."""
         if self._commit_seq == self._saved_seq:
             return
-        detector = self.pipeline.scores.snapshot()
+        detector = self.pipeline.snapshot_scores()
         channel_ids = self.pipeline.channels.channel_ids.copy()
         await asyncio.to_thread(self._store.save_snapshot, channel_ids, detector, self._commit_seq)
         self._saved_seq = self._commit_seq
@@ -224,8 +238,8 @@ class Job:
 
     def _restore_detector(self, state: bytes) -> None:
         try:
-            self.pipeline.scores.restore(state)
-        except ValueError as error:  # of an earlier version: channels warm up again, nothing else is lost
+            self.pipeline.restore_scores(state)
+        except ValueError as error:  # of an earlier version: what it was about warms up again, nothing else is lost
             _log.warning("detector_state_unreadable error=%s", error)
 
     def _replay(self, commit_seq: int) -> None:

@@ -6,7 +6,7 @@ write-ahead log at each commit), so that the batches may be acknowledged.
 
 | table          | holds                                                                                       |
 |----------------|---------------------------------------------------------------------------------------------|
-| observation    | one row an observation, with quality, score and provenance                                  |
+| observation    | one row an observation, with quality, scores and provenance                                 |
 | stored_batch   | ranges of batches that are durably stored: the gap ledger's memory                          |
 | lost_batch     | ranges that a gateway says are gone for good                                                |
 | thinned        | how many readings gateways took out of stored batches before they sent them                 |
@@ -36,6 +36,7 @@ from contracts.notice import Quarantined
 from contracts.quality import REASONS
 from contracts.query import QuarantinePage, QuarantineRow, Trend
 from contracts.record import Floats, Int64s, UInt32s
+from contracts.score import OTHER_SCORES, STANDARD
 from contracts.waveform_message import Waveform, waveforms_of
 from stream_processor.errors import StoreBusyError, StoreCorruptError
 from stream_processor.pipeline.conditions import ConditionKey
@@ -51,17 +52,18 @@ from stream_processor.store_columns import (
     waveform_table,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""2: `observation` has a column of each other score. A store of version 1 is brought to it when it is opened."""
 QUARANTINE_PAYLOAD_BYTES: Final = 4_096
 NEWEST_QUARANTINE_ROWS: Final = 200
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS store_version (version INTEGER NOT NULL);
+_SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS observation (
     commit_seq BIGINT NOT NULL, channel_id UINTEGER NOT NULL, phenomenon_ns BIGINT NOT NULL,
     received_ns BIGINT NOT NULL, value DOUBLE, reason UTINYINT NOT NULL, score_ewma_z DOUBLE,
     is_late BOOLEAN NOT NULL, gateway_id VARCHAR, epoch UBIGINT, batch UBIGINT, event_ns BIGINT);
 ALTER TABLE observation ADD COLUMN IF NOT EXISTS event_ns BIGINT; -- NULL in rows from before it: the phenomenon time
+{"".join(f"ALTER TABLE observation ADD COLUMN IF NOT EXISTS {kind} DOUBLE;" for kind in OTHER_SCORES)}
 CREATE TABLE IF NOT EXISTS stored_batch (gateway_id VARCHAR, epoch UBIGINT, first_batch UBIGINT, last_batch UBIGINT);
 CREATE TABLE IF NOT EXISTS lost_batch (gateway_id VARCHAR, epoch UBIGINT, first_batch UBIGINT, last_batch UBIGINT);
 CREATE TABLE IF NOT EXISTS thinned (gateway_id VARCHAR, epoch UBIGINT, readings UBIGINT);
@@ -81,12 +83,29 @@ CREATE TABLE IF NOT EXISTS snapshot (commit_seq BIGINT, channel_ids BLOB, detect
 CREATE TABLE IF NOT EXISTS parquet_export (first_commit BIGINT, last_commit BIGINT, is_done BOOLEAN);
 """
 
+_TREND_COLUMNS: Final = (
+    "start_ns",
+    "min(good)",
+    "max(good)",
+    "avg(good)",
+    "count(*)",
+    "count(*) - count(good)",
+    *(f"max({kind})" for kind in (STANDARD, *OTHER_SCORES)),
+)
+_TREND: Final = f"""
+SELECT {", ".join(_TREND_COLUMNS)}
+FROM (SELECT *, $from + ((phenomenon_ns - $from) // $bucket) * $bucket AS start_ns,
+             CASE WHEN list_contains($bad::UTINYINT[], reason) THEN NULL ELSE value END AS good
+      FROM observation WHERE channel_id = $channel AND phenomenon_ns >= $from AND phenomenon_ns < $to)
+GROUP BY start_ns ORDER BY start_ns
+"""  # noqa: S608  # our names
+
 
 class DuckdbStore:
     """One file, `hot.duckdb`, in a directory. Methods block: call them from a worker thread.
 
-    Raises StoreCorruptError at opening if the file is no store of this version, StoreBusyError where waiting may help
-    (another process holds the file, disk full).
+    Raises StoreCorruptError at opening if the file is no store or one of a later version, StoreBusyError where waiting
+    may help (another process holds the file, disk full). A store of an earlier version keeps its rows.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -101,8 +120,11 @@ class DuckdbStore:
             raise StoreCorruptError(f"{path}: {error}") from error
         self._connection.execute("SET checkpoint_threshold = '64MB'")
         self._connection.execute("SET threads = 2")
-        self._connection.execute(_SCHEMA)
-        self._check_version(path)
+        try:
+            self._bring_to_version(path)
+        except BaseException:
+            self._connection.close()
+            raise
         row = self._one("SELECT coalesce(max(commit_seq), 0) FROM observation")
         exported = self._one("SELECT coalesce(max(last_commit), 0) FROM parquet_export")
         snapshot = self._one("SELECT coalesce(max(commit_seq), 0) FROM snapshot")
@@ -113,13 +135,17 @@ class DuckdbStore:
         self._commit_seq = max(int(row[0]), int(exported[0]), int(snapshot[0]), int(sampled[0]))
         self.stored_total = int(self._one("SELECT count(*) FROM observation")[0])
 
-    def _check_version(self, path: Path) -> None:
-        row = self._connection.execute("SELECT max(version) FROM store_version").fetchone()
-        version = row[0] if row is not None else None
-        if version is None:
-            self._connection.execute("INSERT INTO store_version VALUES (?)", [SCHEMA_VERSION])
-        elif version != SCHEMA_VERSION:
-            raise StoreCorruptError(f"{path}: schema version {version}, this program knows {SCHEMA_VERSION}")
+    def _bring_to_version(self, path: Path) -> None:
+        """Makes all tables and columns that are not there yet, and notes the version: all or nothing."""
+        with self.transaction() as cursor:
+            cursor.execute("CREATE TABLE IF NOT EXISTS store_version (version INTEGER NOT NULL)")
+            (version,) = self._one_of(cursor, "SELECT max(version) FROM store_version")
+            if version is not None and version > SCHEMA_VERSION:
+                raise StoreCorruptError(f"{path}: schema version {version}, this program knows {SCHEMA_VERSION}")
+            cursor.execute(_SCHEMA)
+            if version != SCHEMA_VERSION:
+                cursor.execute("DELETE FROM store_version")
+                cursor.execute("INSERT INTO store_version VALUES (?)", [SCHEMA_VERSION])
 
     def close(self) -> None:
         """Checkpoints and closes."""
@@ -134,7 +160,7 @@ class DuckdbStore:
             seq = self._commit_seq + 1
             if len(commit.record):
                 rows = observation_table(seq, commit)  # noqa: F841  # DuckDB finds it by name
-                cursor.execute("INSERT INTO observation SELECT * FROM rows")
+                cursor.execute("INSERT INTO observation BY NAME SELECT * FROM rows")
             if commit.waveforms:
                 blocks = waveform_table(seq, commit.waveforms)  # noqa: F841  # likewise
                 cursor.execute("INSERT INTO waveform SELECT * FROM blocks")
@@ -298,20 +324,10 @@ class DuckdbStore:
     def trend(self, channel_id: int, from_ns: int, to_ns: int, bucket_ns: int) -> Trend:
         """Observations of a channel in time buckets."""
         bad = [int(reason) for reason, row in REASONS.items() if row.level == "bad"]
-        rows = list(
-            self._all(
-                """SELECT start_ns, min(good), max(good), avg(good), max(score), count(*), count(*) - count(good)
-                   FROM (SELECT $from + ((phenomenon_ns - $from) // $bucket) * $bucket AS start_ns,
-                                CASE WHEN list_contains($bad::UTINYINT[], reason) THEN NULL ELSE value END AS good,
-                                score_ewma_z AS score
-                         FROM observation
-                         WHERE channel_id = $channel AND phenomenon_ns >= $from AND phenomenon_ns < $to)
-                   GROUP BY start_ns ORDER BY start_ns""",
-                {"from": from_ns, "to": to_ns, "bucket": bucket_ns, "bad": bad, "channel": channel_id},
-            )
-        )
-        columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(7)]
-        start_ns, minimum, maximum, mean, score, count, bad_count = columns
+        parameters = {"from": from_ns, "to": to_ns, "bucket": bucket_ns, "bad": bad, "channel": channel_id}
+        rows = list(self._all(_TREND, parameters))
+        columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in _TREND_COLUMNS]
+        start_ns, minimum, maximum, mean, count, bad_count, score, *others = columns
         return Trend(
             channel_id=channel_id,
             from_ns=from_ns,
@@ -322,6 +338,9 @@ class DuckdbStore:
             maximum=maximum,
             mean=mean,
             score_ewma_z_maximum=score,
+            scores_maximum={
+                kind: column for kind, column in zip(OTHER_SCORES, others, strict=True) if set(column) - {None}
+            },
             observation_count=count,
             bad_count=bad_count,
         )

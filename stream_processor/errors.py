@@ -9,7 +9,8 @@ StreamProcessorError
 ├── TrialError           permanent: a file or a rule that somebody wants to try cannot be taken
 └── UpstreamError        registry or alarm service did not do what was asked
     ├── UpstreamUnavailableError  transient: not reachable, 5xx, 429
-    └── UpstreamRefusedError      permanent: 4xx; the same request fails again
+    ├── UpstreamRefusedError      permanent: 4xx; the same request fails again
+    └── UpstreamAnswerError       permanent: an answer that this version does not understand
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ class UpstreamError(StreamProcessorError):
 
 class UpstreamUnavailableError(UpstreamError):
     """Transient: not reachable, or answered 429 or 5xx."""
+
+
+class UpstreamAnswerError(UpstreamError):
+    """Permanent: the answer is outside of the contract, as of a service of a later version."""
 
 
 class UpstreamRefusedError(UpstreamError):

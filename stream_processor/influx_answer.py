@@ -10,9 +10,9 @@
 
 A refusal names one of its lines at most, and its `dropped=N` may count too few (2.7.12 says 1 of a point beyond the
 retention and one of another type). So the bad lines are found by halving: writing a line again changes nothing. Only
-where N is the whole body is nothing left to look for. InfluxDB 3 lists refused lines in `data`, at most 100 of them.
-Seen on 2.7.12; 1.8 and 3 by documentation and sources (`bucket2dbrp` of 1.8, `ValidateDbNameError` of 3):
-https://docs.influxdata.com/influxdb3/core/write-data/troubleshoot/
+where N is the whole body is nothing left to look for. InfluxDB 3 stores nothing of a body with a bad line and does not
+say which it was or why; its own `/api/v3/write_lp` lists refused lines in `data`, at most 100 of them.
+Seen on 1.8.10, 2.7.12 and 3.6.0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from typing import Final
 _BUSY: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _TO_BE_MENDED: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
 _DROPPED: Final = re.compile(r"\bdropped=(\d+)")
-_ABOUT_THE_NAME: Final = re.compile(r"(bucket name|db name|invalid character in database name)\b")
+_ABOUT_THE_NAME: Final = re.compile(
+    r"(bucket name|db name|namespace name|missing bucket value|invalid character in database name)\b"
+)
 _MESSAGE_LENGTH_MAX: Final = 500
 
 

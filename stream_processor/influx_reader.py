@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 from typing import Self
 
@@ -37,10 +38,10 @@ class InfluxReader:
 
     async def trend(self, context: ChannelContext, from_ns: int, to_ns: int, bucket_ns: int) -> Trend:
         """Observations of a channel in time buckets. Raises StoreBusyError."""
-        question = render_trend(context, from_ns, to_ns, bucket_ns)
-        document = await self._ask(question)
+        good, bad = render_trend(context, from_ns, to_ns, bucket_ns)
+        answers = await asyncio.gather(self._ask(good), self._ask(bad))
         try:
-            return parse_trend(document, context.channel.channel_id, from_ns, to_ns, bucket_ns)
+            return parse_trend(answers, context.channel.channel_id, from_ns, to_ns, bucket_ns)
         except InfluxAnswerError as error:
             raise StoreBusyError(str(error)) from error
 

@@ -3,7 +3,8 @@
 `write` returns only when each line of a body is stored or refused: whoever calls it waits, so memory stays bounded and
 Kafka holds the rest. Several may be under way at a time. What waiting helps is tried again with exponential back-off
 and jitter, for as long as it takes; what it does not help is handed back for quarantine. Works with `/api/v2/write` of
-InfluxDB 1.8 (`org` "-", `bucket` "database/policy", token "user:password"), 2.x and 3; tested on 2.7.12.
+InfluxDB 1.8 (`org` "-", `bucket` "database/policy", token "user:password"), 2.x and 3 (`org` "-", `bucket` the name of
+the database).
 """
 
 from __future__ import annotations

@@ -4,14 +4,15 @@
 
 What a series' lines begin with is escaped once, when the fleet changes. For a body, numbers are formatted by column
 (orjson: shortest text that parses to the same binary64), every piece of every line becomes an index into one pool
-of strings, and a single `take` lays them out in their order: the data buffer of the result is the body.
+of strings, and a single `take` lays them out in their order: the data buffer of the result is the body. Scores beside
+the standard one are few, since most are below `SCORE_WRITTEN_FROM`: those of a line are laid out before, as one piece.
 
 Source: https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/ (special characters, data types).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,9 +21,18 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from contracts.influx_schema import BAD_VALUE, QUALITY, SCORE_EWMA_Z, SCORE_WRITTEN_FROM, VALUE, series_tags
+from contracts.influx_schema import (
+    BAD_VALUE,
+    QUALITY,
+    SCORE_EWMA_Z,
+    SCORE_WRITTEN_FROM,
+    SCORES,
+    VALUE,
+    series_tags,
+)
 from contracts.quality import Reason
 from contracts.record import Bools, Floats, Int64s, Record, UInt8s
+from contracts.score import STANDARD
 from contracts.score_columns import OtherScores, select_scores
 from stream_processor.detectors.contract import Rows
 from stream_processor.fleet_index import ChannelContext
@@ -48,7 +58,7 @@ class Points:
     score_ewma_z: Floats
     """Not finite: there is none. That of a reading without value, or below `SCORE_WRITTEN_FROM`, is not written."""
     other_scores: OtherScores = field(default_factory=dict)
-    """The same of other detectors."""
+    """The same of other detectors, each a field of the same point."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -145,7 +155,8 @@ def halves(body: Body) -> tuple[Body, Body]:
 
 # --- pieces of a line -------------------------------------------------------------------------------------------
 # <series><key><value>,<key><score>,quality=<code>i <time>⏎: a number's text ends with the character that follows it.
-# The quality of a good value is not written.
+# The quality of a good value is not written. In a line with other scores all of them are one piece, with their keys, at
+# the place of <score>, and <key> is nothing.
 
 _CONSTANTS: Final = pa.array(
     [
@@ -157,47 +168,106 @@ _CONSTANTS: Final = pa.array(
     ],
     pa.string(),
 )
-_NOTHING, _VALUE_KEY, _BAD_VALUE_KEY, _SCORE_KEY, _QUALITY = 0, 1, 2, 3, 4
-_PIECES_PER_LINE: Final = 7
+_NOTHING, _VALUE_KEY, _BAD_VALUE_KEY, _SCORE_KEY, _QUALITY = (np.int32(position) for position in range(5))
+_SCORE_KEYS: Final = pa.array([f"{score}=" for score in SCORES], pa.string())
 _COMMA, _SPACE, _LINE_FEED = (np.uint8(ord(character)) for character in ", \n")
 
 
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """A column as text: the texts, and which of them each line has."""
+class _Pool:
+    """The texts that the lines of a body are made of; a piece of a line is the position of one of them."""
 
-    texts: pa.Array
-    index: NDArray[np.int32]
+    def __init__(self) -> None:
+        self._arrays = [_CONSTANTS]
+        self._length = len(_CONSTANTS)
 
-    def at(self, offset: int) -> NDArray[np.int32]:
-        return self.index + np.int32(offset)
+    def add(self, texts: pa.Array) -> NDArray[np.int32]:
+        """Gives the positions of these texts."""
+        first = self._length
+        self._arrays.append(texts)
+        self._length += len(texts)
+        return np.arange(first, self._length, dtype=np.int32)
+
+    def join(self, columns: Sequence[NDArray[np.int32]]) -> bytes:
+        """The pieces of each line, one from each column, line after line."""
+        pieces = np.empty((len(columns[0]), len(columns)), dtype=np.int32)
+        for at, column in enumerate(columns):
+            pieces[:, at] = column
+        text = pa.concat_arrays(self._arrays).take(pa.array(pieces.ravel())).buffers()[2]
+        return bytes(text.slice(0, text.size - 1).to_pybytes())  # without the line feed that the last line ends with
 
 
 def _join(series: pa.Array, points: Points) -> bytes:
-    own = np.arange(len(points), dtype=np.int32)
     has_value: Bools = np.isfinite(points.value)
-    has_score = has_value & _is_written(points.score_ewma_z)
     has_quality = ~has_value | (points.reason != Reason.OK)
-    columns = [
-        _Texts(series.take(pa.array(points.row)), own),
-        _format_some(points.value, has_value, has_score | has_quality),
-        _format_some(points.score_ewma_z, has_score, has_quality),
-        _Texts(_format(points.time_ns, _LINE_FEED), own),
-    ]
-    pieces = _layout(points.reason, columns, has_value, has_score, has_quality)
-    body = pa.concat_arrays([_CONSTANTS, *(column.texts for column in columns)]).take(pa.array(pieces.ravel()))
-    text = body.buffers()[2]
-    return bytes(text.slice(0, text.size - 1).to_pybytes())  # without the line feed that the last line ends with
+    has_score = has_value & _is_written(points.score_ewma_z)
+    with_others, their_scores = _join_scores(points, has_value, has_quality)
+    has_score[with_others] = False
+    is_followed = has_score | has_quality
+    is_followed[with_others] = True
+    value_key = np.where(is_bad(points.reason), _BAD_VALUE_KEY, _VALUE_KEY)
+    pool = _Pool()
+    score = _place(pool.add(_format_some(points.score_ewma_z, has_score, has_quality)), has_score)
+    score[with_others] = pool.add(their_scores)
+    return pool.join(
+        [
+            pool.add(series.take(pa.array(points.row))),
+            np.where(has_value, value_key, _NOTHING),
+            _place(pool.add(_format_some(points.value, has_value, is_followed)), has_value),
+            np.where(has_score, _SCORE_KEY, _NOTHING),
+            score,
+            np.where(has_quality, points.reason + _QUALITY, _NOTHING),
+            pool.add(_format(points.time_ns, _LINE_FEED)),
+        ]
+    )
+
+
+def _place(pieces: NDArray[np.int32], which: Bools) -> NDArray[np.int32]:
+    """By line: its piece if it is one of these lines, else nothing."""
+    placed = np.zeros(len(which), np.int32)
+    placed[which] = pieces
+    return placed
 
 
 def _is_written(score: Floats) -> Bools:
     return np.isfinite(score) & (score >= SCORE_WRITTEN_FROM)
 
 
-def _format_some(column: Floats, which: Bools, is_followed: Bools) -> _Texts:
-    """Only these numbers as text, each followed by another field or none; what the others point to means nothing."""
-    texts = _format(column[which], np.where(is_followed[which], _COMMA, _SPACE))
-    return _Texts(texts, np.maximum(np.cumsum(which, dtype=np.int32) - 1, 0))
+def _join_scores(points: Points, has_value: Bools, has_quality: Bools) -> tuple[Rows, pa.Array]:
+    """Which lines have other scores, and all scores of each as one text (`score_ewma_z=0.6,score_novelty=0.7,`)."""
+    lines = _find_others(points.other_scores, has_value)
+    if len(lines) == 0:
+        return lines, pa.array([], pa.string())
+    scores = {STANDARD: points.score_ewma_z, **points.other_scores}
+    table = np.array([column[lines] for column in scores.values()]).T  # a row a line
+    is_written = _is_written(table)
+    ends = np.add.reduce(is_written, axis=1, dtype=np.intp).cumsum()
+    endings = np.full(ends[-1], _COMMA)
+    endings[ends - 1] = np.where(has_quality[lines], _COMMA, _SPACE)
+    pieces = np.empty((ends[-1], 2), np.int32)
+    pieces[:, 0] = np.array([SCORES.index(score) for score in scores])[is_written.nonzero()[1]]
+    pieces[:, 1] = np.arange(len(_SCORE_KEYS), len(_SCORE_KEYS) + ends[-1])
+    pool = pa.concat_arrays([_SCORE_KEYS, _format(table[is_written], endings)])
+    return lines, _merge(pool.take(pa.array(pieces.ravel())), 2 * ends)
+
+
+def _find_others(scores: OtherScores, has_value: Bools) -> Rows:
+    """The lines that have any of these scores."""
+    has_any = np.zeros(len(has_value), np.bool_)
+    for column in scores.values():
+        has_any |= _is_written(column)
+    return np.flatnonzero(has_any & has_value)
+
+
+def _merge(texts: pa.Array, ends: NDArray[np.intp]) -> pa.Array:
+    """Neighbours as one text each: the first `ends[0]`, those up to `ends[1]`, and so on. Copies none."""
+    _, offsets, text = texts.buffers()
+    merged = np.frombuffer(offsets, np.int32)[np.concatenate([[0], ends])]
+    return pa.StringArray.from_buffers(len(ends), pa.py_buffer(merged), text)
+
+
+def _format_some(column: Floats, which: Bools, is_followed: Bools) -> pa.Array:
+    """These numbers as text, each followed by another field or none."""
+    return _format(column[which], np.where(is_followed[which], _COMMA, _SPACE))
 
 
 def _format(column: Floats | Int64s, endings: UInt8s | np.uint8) -> pa.Array:
@@ -213,28 +283,6 @@ def _format(column: Floats | Int64s, endings: UInt8s | np.uint8) -> pa.Array:
     offsets = np.ones(len(column) + 1, np.int32)
     offsets[1:] += ends
     return pa.StringArray.from_buffers(len(column), pa.py_buffer(offsets), pa.py_buffer(text))
-
-
-def _layout(
-    reason: UInt8s, columns: list[_Texts], has_value: Bools, has_score: Bools, has_quality: Bools
-) -> NDArray[np.int32]:
-    """Which text of the pool stands at which place of each line.
-
-    The pool is: the constants, then the texts of each of `columns` (series, value, score, time).
-    """
-    series, value, score, time = columns
-    value_at = len(_CONSTANTS) + len(series.texts)
-    score_at = value_at + len(value.texts)
-    key = np.where(is_bad(reason), np.int32(_BAD_VALUE_KEY), np.int32(_VALUE_KEY))
-    pieces = np.empty((len(reason), _PIECES_PER_LINE), dtype=np.int32)
-    pieces[:, 0] = series.at(len(_CONSTANTS))
-    pieces[:, 1] = np.where(has_value, key, np.int32(_NOTHING))
-    pieces[:, 2] = np.where(has_value, value.at(value_at), np.int32(_NOTHING))
-    pieces[:, 3] = np.where(has_score, np.int32(_SCORE_KEY), np.int32(_NOTHING))
-    pieces[:, 4] = np.where(has_score, score.at(score_at), np.int32(_NOTHING))
-    pieces[:, 5] = np.where(has_quality, reason + np.int32(_QUALITY), np.int32(_NOTHING))
-    pieces[:, 6] = time.at(score_at + len(score.texts))
-    return pieces
 
 
 def _beginning(context: ChannelContext) -> str:

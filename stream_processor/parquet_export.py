@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from contracts.fleet import FleetSnapshot
+from contracts.score import OTHER_SCORES
+from contracts.score_columns import drop_empty_scores
 from stream_processor.archive_columns import ArchiveRows, build_parts
 from stream_processor.duckdb_store import DuckdbStore
 from stream_processor.export_range import ExportRange
@@ -23,11 +25,11 @@ from stream_processor.store_columns import numpy_column
 
 ROWS_PER_FILE: Final = 1_000_000
 """Commits are put together up to so many rows: what is in memory at a time."""
-_ROWS: Final = """
+_ROWS: Final = f"""
 SELECT channel_id, coalesce(event_ns, phenomenon_ns) AS event_ns, phenomenon_ns, received_ns, value, reason,
-       score_ewma_z, is_late, gateway_id, epoch, batch
+       score_ewma_z, is_late, gateway_id, epoch, batch, {", ".join(OTHER_SCORES)}
 FROM observation WHERE commit_seq BETWEEN ? AND ? ORDER BY commit_seq, rowid
-"""
+"""  # noqa: S608  # our names
 
 
 class ParquetExport:
@@ -84,4 +86,5 @@ def _archive_rows(table: pa.Table) -> ArchiveRows:
         table.column("gateway_id").combine_chunks(),
         table.column("epoch").combine_chunks(),
         table.column("batch").combine_chunks(),
+        drop_empty_scores({kind: numpy_column(table, kind.value, np.float64) for kind in OTHER_SCORES}),
     )

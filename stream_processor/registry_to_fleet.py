@@ -29,7 +29,10 @@ class FleetSource:
         self.fleet: FleetSnapshot | None = None
 
     async def first(self) -> FleetSnapshot:
-        """The snapshot to start with: the registry's, or the one on disk if it is down; waits if there is neither."""
+        """The snapshot to start with: the registry's, or the one on disk; waits if there is neither.
+
+        The one on disk is good also where the registry tells what this version does not understand.
+        """
         while True:
             try:
                 fleet = await self._client.fetch_fleet(None, 0.0)

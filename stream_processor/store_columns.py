@@ -68,7 +68,10 @@ def merge_ranges(rows: Iterable[BatchRange]) -> list[BatchRange]:
 
 
 def observation_table(seq: int, commit: Commit) -> pa.Table:
-    """Rows of table `observation`: NaN becomes NULL, batch positions become identities."""
+    """Rows of table `observation`: NaN becomes NULL, batch positions become identities.
+
+    Of the other scores it has those that any row has.
+    """
     record, scored = commit.record, commit.scored
     count = len(record)
     gateways = pa.array([None if batch is None else batch.gateway_id for batch in record.batches], pa.string())
@@ -81,9 +84,10 @@ def observation_table(seq: int, commit: Commit) -> pa.Table:
             "channel_id": record.channel_id,
             "phenomenon_ns": record.phenomenon_ns,
             "received_ns": record.received_ns,
-            "value": pa.array(record.value, mask=~np.isfinite(record.value)),
+            "value": _finite(record.value),
             "reason": scored.reason,
-            "score_ewma_z": pa.array(scored.score_ewma_z, mask=~np.isfinite(scored.score_ewma_z)),
+            "score_ewma_z": _finite(scored.score_ewma_z),
+            **{kind.value: _finite(scores) for kind, scores in scored.other_scores.items()},
             "is_late": pa.array(scored.is_late),
             "gateway_id": gateways.take(index),
             "epoch": epochs.take(index),
@@ -105,6 +109,10 @@ def waveform_table(seq: int, waveforms: Sequence[StoredWaveform]) -> pa.Table:
             "batch": pa.array([None if each is None else each.batch for each in identities], pa.uint64()),
         }
     )
+
+
+def _finite(column: Floats) -> pa.Array:
+    return pa.array(column, mask=~np.isfinite(column))
 
 
 def numpy_column(table: pa.Table, column: str, dtype: type[_Scalar]) -> NDArray[_Scalar]:

@@ -6,11 +6,12 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+from pydantic import ValidationError
 
 from contracts.alarm import ConditionBatch, ConditionEvent, ConditionReceipt
 from contracts.fleet import FleetSnapshot
 from stream_processor.configuration import UpstreamSettings
-from stream_processor.errors import UpstreamRefusedError, UpstreamUnavailableError
+from stream_processor.errors import UpstreamAnswerError, UpstreamRefusedError, UpstreamUnavailableError
 
 REQUEST_TIMEOUT_S = 5.0
 
@@ -34,14 +35,17 @@ class UpstreamClient:
         await self._client.aclose()
 
     async def fetch_fleet(self, known_revision: int | None, wait_s: float) -> FleetSnapshot | None:
-        """The fleet, or None if it is still at `known_revision` after `wait_s`."""
+        """The fleet, or None if it is still at `known_revision` after `wait_s`. Raises UpstreamError."""
         query: dict[str, float] = {"wait_s": wait_s}
         if known_revision is not None:
             query["known_revision"] = known_revision
         answer = await self._call("GET", "/v1/fleet", params=query, timeout=wait_s + REQUEST_TIMEOUT_S)
         if answer.status_code == httpx.codes.NOT_MODIFIED:
             return None
-        return FleetSnapshot.model_validate_json(answer.content)
+        try:
+            return FleetSnapshot.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise UpstreamAnswerError(f"{answer.url}: {_name_faults(error)}") from error
 
     async def post_conditions(self, events: list[ConditionEvent]) -> ConditionReceipt:
         """Gives events to the alarm service; when this returns, they are durably there."""
@@ -60,3 +64,10 @@ class UpstreamClient:
         if status >= httpx.codes.BAD_REQUEST:
             raise UpstreamRefusedError(status, f"{answer.url}: {status} {answer.text[:200]}")
         return answer
+
+
+def _name_faults(error: ValidationError) -> str:
+    """The first fault and how many there are: a fleet of a later version may have one a channel."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"is no {error.title} of this version: {place}: {first['msg']} ({error.error_count()} faults)"

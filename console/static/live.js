@@ -5,6 +5,7 @@
   const SILENCE_MS = 8000; // the server ticks each 3 s: longer silence is a lost connection, whatever the socket says
   const RETRY_MS = 2000;
   const FILTER_DELAY_MS = 250;
+  const SCORES_MS = 2000; // the open panel's channel need not stand in the table: its scores are asked for
   const NOTICE_MS = 6000; // a success goes by itself; a failure stays until it is closed
   const body = document.body;
   const texts = body.dataset;
@@ -88,7 +89,7 @@
 
   // --- parts of the page ----------------------------------------------------------------------------------------
 
-  function showCells([id, level, reason, value, quality, lastGood, observedMs, score]) {
+  function showCells([id, level, reason, value, quality, lastGood, observedMs, score, detector, isUnusual]) {
     const row = byId("ch-" + id);
     if (!row) return;
     row.dataset.level = level;
@@ -96,8 +97,22 @@
     setText(row.querySelector(".now"), value);
     setText(row.querySelector(".last-good"), lastGood);
     setText(row.querySelector(".quality"), quality);
-    setText(row.querySelector(".score"), score);
+    setText(row.querySelector(".score b"), score);
+    setText(row.querySelector(".score small"), detector);
+    row.querySelector(".score").toggleAttribute("data-unusual", isUnusual);
     row.querySelector(".age").dataset.sinceMs = observedMs === null ? "" : observedMs;
+  }
+
+  async function showScores() {
+    const scores = byId("scores");
+    if (!scores || document.hidden) return;
+    try {
+      const answer = await fetch(scores.dataset.scoresUrl, { cache: "no-store", redirect: "manual" });
+      const markup = answer.ok ? await answer.text() : "";
+      if (markup && scores.isConnected) mergeMarkup(scores, markup);
+    } catch {
+      // The stream notices too, and says over all of the page that nothing is current.
+    }
   }
 
   function showStatus(status) {
@@ -219,6 +234,7 @@
   });
 
   setInterval(beat, 1000);
+  setInterval(showScores, SCORES_MS);
   beat();
   showTitle();
   connect();

@@ -15,13 +15,13 @@ When it fails: channels of one asset whose clocks differ by more than a period a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.record import Bools, Floats, Int64s
-from stream_processor.detectors.contract import Batch, check_batch
+from stream_processor.detectors.contract import Batch, check_batch, stable_order
 from stream_processor.detectors.detector_snapshot import decode_snapshot, encode_snapshot
 from stream_processor.detectors.group_contract import Frames
 from stream_processor.packed_rows import Rows
@@ -29,7 +29,20 @@ from stream_processor.packed_rows import Rows
 _NAME: Final = "asset_frame"
 _VERSION: Final = 1
 _NONE: Final = -1
+_ONE: Final = np.int32(1)
+"""As wide as the counts: numpy adds it forty times as fast as a number that it has to convert."""
 _NEVER: Final = np.iinfo(np.int64).min
+
+
+class Taken(NamedTuple):
+    """What readings of a batch closed."""
+
+    closed: list[Frames]
+    """First the frames that an asset's first closing in the batch gives, then those of second ones, and so on: an
+    asset stands at most once in each. One may be empty: a frame in which nothing was heard is none."""
+    closings: Int64s
+    """By reading: how many closings of its asset come before it, the one that it causes included. What was known of
+    the asset when it came is what the first so many of `closed` say."""
 
 
 class AssetFrames:
@@ -73,7 +86,8 @@ class AssetFrames:
         rows = np.array(channels, dtype=np.intp)
         if (taken := rows[~np.isin(self._asset[rows], (asset, _NONE))]).size:
             raise ValueError(f"channel {taken[0]} of asset {asset} is in asset {self._asset[taken[0]]} already")
-        self._asset[self._asset == asset] = _NONE
+        before = self._members[asset]
+        self._asset[before[before != _NONE]] = _NONE
         self._asset[rows] = asset
         self._members[asset] = _NONE
         self._members[asset, : len(rows)] = rows
@@ -81,35 +95,51 @@ class AssetFrames:
         self._open[asset] = _NEVER
         self._sum[rows], self._count[rows] = 0.0, 0
 
-    def take(self, batch: Batch) -> list[Frames]:
+    def take(self, batch: Batch) -> Taken:
         """Takes readings in, in the order of their arrival; gives the frames that they closed.
 
-        In each of the results an asset stands at most once; they are in the order of time. A channel may stand more
-        than once in the batch. Readings of channels of no asset are left out.
+        A channel may stand more than once in the batch. Readings of channels of no asset are left out.
         """
         check_batch(batch)
-        batch, asset = self._of_assets(batch)
+        asset = self._asset[batch.rows]
+        closings: Int64s = np.zeros(len(asset), dtype=np.int64)
         if len(asset) == 0:
-            return []
-        number = batch.times_ns // self._period_ns[asset]
-        order = np.argsort(asset, kind="stable")
-        batch, asset, number = batch.take(order), asset[order], number[order]
+            return Taken([], closings)
+        if int(asset.min()) == _NONE:
+            own = np.flatnonzero(asset != _NONE)
+            closed, closings[own] = self.take(batch.take(own))
+            return Taken(closed, closings)
+        number, opened = batch.times_ns // self._period_ns[asset], self._open[asset]
+        if (number > opened).any():
+            return self._take_over_edges(batch, asset, number)
+        is_late = number < opened
+        self._add(batch, is_late)
+        return Taken([], closings)
+
+    def _take_over_edges(self, batch: Batch, asset: Rows, number: Int64s) -> Taken:
+        """Readings of which some open a later frame."""
+        order = stable_order(asset)
+        asset, number = asset[order], number[order]
         turn, is_late = self._turns(asset, number)
-        self.late_total += int(is_late.sum())
         closed = []
         for each in range(int(turn.max()) + 1):
-            at = np.flatnonzero((turn == each) & ~is_late)
+            at = np.flatnonzero(turn == each)
             if each > 0:
-                closed.append(self._close(asset[at], number[at]))
-            np.add.at(self._sum, batch.rows[at], batch.values[at])
-            np.add.at(self._count, batch.rows[at], 1)
-            self._resolution[batch.rows[at]] = batch.resolutions[at]
-        return [frames for frames in closed if len(frames.rows)]
+                on_time = at[~is_late[at]]
+                closed.append(self._close(asset[on_time], number[on_time]))
+            self._add(batch.take(order[at]), is_late[at])
+        closings = np.empty_like(turn)
+        closings[order] = turn
+        return Taken(closed, closings)
 
-    def _of_assets(self, batch: Batch) -> tuple[Batch, Rows]:
-        asset = self._asset[batch.rows]
-        at = np.flatnonzero(asset >= 0)
-        return batch.take(at), asset[at]
+    def _add(self, batch: Batch, is_late: Bools) -> None:
+        """Takes readings into the frames that are open."""
+        if is_late.any():
+            self.late_total += int(is_late.sum())
+            batch = batch.take(np.flatnonzero(~is_late))
+        np.add.at(self._sum, batch.rows, batch.values)
+        np.add.at(self._count, batch.rows, _ONE)
+        self._resolution[batch.rows] = batch.resolutions
 
     def _turns(self, asset: Rows, number: Int64s) -> tuple[Int64s, Bools]:
         """Of readings sorted by asset: how many frames of its asset close before each, and which are late."""
@@ -128,8 +158,8 @@ class AssetFrames:
         return steps, number < reached
 
     def _close(self, asset: Rows, number: Int64s) -> Frames:
-        """Closes the frames of these assets (each may stand more than once) and opens those of these numbers."""
-        rows = np.unique(asset)
+        """Closes the frames of these assets (in order; each may stand more than once), opens those of these numbers."""
+        rows = asset[np.append(True, asset[1:] != asset[:-1])] if len(asset) else asset
         members = self._members[rows]
         count = np.where(members >= 0, self._count[members], 0)
         total = self._sum[members]

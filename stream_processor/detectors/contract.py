@@ -36,6 +36,7 @@ __all__ = [
     "Rows",
     "check_batch",
     "split_rounds",
+    "stable_order",
     "to_score",
     "to_sigma",
 ]
@@ -176,7 +177,7 @@ def split_rounds(rows: Rows, is_history: Bools) -> Iterator[Round]:
     """
     if len(rows) == 0:
         return
-    order = _stable_order(rows)
+    order = stable_order(rows)
     ordered = rows[order]
     is_first = np.empty(len(rows), dtype=np.bool_)
     is_first[0] = True
@@ -185,7 +186,7 @@ def split_rounds(rows: Rows, is_history: Bools) -> Iterator[Round]:
     live_before: Int64s = np.cumsum(is_live) - is_live
     starts = np.flatnonzero(is_first)
     number = live_before - np.repeat(live_before[starts], np.diff(np.append(starts, len(rows))))
-    by_round = _stable_order(number)
+    by_round = stable_order(number)
     edges = np.flatnonzero(np.diff(number[by_round])) + 1
     for chunk in np.split(by_round, edges):
         positions = order[chunk]
@@ -193,6 +194,6 @@ def split_rounds(rows: Rows, is_history: Bools) -> Iterator[Round]:
         yield Round(positions[live], positions[~live])
 
 
-def _stable_order(numbers: Int64s | Rows) -> Rows:
+def stable_order(numbers: Int64s | Rows) -> Rows:
     """As argsort; equal numbers keep their order. No number is negative."""
     return np.argsort(numbers.astype(np.uint16) if int(numbers.max()) < _SHORT else numbers, kind="stable")

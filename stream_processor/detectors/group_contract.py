@@ -67,6 +67,9 @@ class GroupDetector(Protocol):
     def forget(self, rows: Rows) -> None:
         """Puts assets back into warm-up: their channels are others now."""
 
+    def forget_places(self, row: int, places: Sequence[int]) -> None:
+        """Some channels of an asset are others now, or none: what is known of the rest is kept where it can be."""
+
     def score(self, frames: Frames) -> Floats:
         """One score a frame, 0 to 1; NaN while the asset is in warm-up, or if the frame is empty."""
 

@@ -121,6 +121,12 @@ class GroupDistance:
         for column, empty in zip(self._state(), _empty_state(1, self.width), strict=True):
             column[rows] = empty[0]
 
+    def forget_places(self, row: int, places: Sequence[int]) -> None:
+        """These places are in a warm-up of their own; the others go on. See `GroupDetector`."""
+        at = list(places)
+        self._seen[row, at], self._mean[row, at] = 0.0, 0.0
+        self._covariance[row, at], self._covariance[row, :, at] = 0.0, 0.0
+
     def score(self, frames: Frames) -> Floats:
         """Distance from the usual, given that the channels move together as they do. See `GroupDetector`."""
         check_frames(frames, self.width)

@@ -137,6 +137,11 @@ class GroupForest:
         for row in rows.tolist():
             self._pending.pop(row, None)
 
+    def forget_places(self, row: int, places: Sequence[int]) -> None:
+        """Trees ask for all channels: the whole asset is forgotten. See `GroupDetector`."""
+        if len(places):
+            self.forget(np.array([row]))
+
     def score(self, frames: Frames) -> Floats:
         """How easily the frame is isolated. See `GroupDetector`."""
         check_frames(frames, self.width)
@@ -161,15 +166,15 @@ class GroupForest:
         plan.now_ns[rows] = frames.times_ns
         return to_score(sigma)
 
-    def due_refits(self) -> list[RefitOrder]:
-        """What is to be fitted now, each asset once until it is handed back."""
+    def due_refits(self, limit: int | None = None) -> list[RefitOrder]:
+        """What is to be fitted now (so many at most), each asset once until it is handed back."""
         plan = self._plan
         is_first = plan.ordered_at == 0
         is_old = plan.now_ns - plan.ordered_ns >= self._refit_ns
         has_more = (plan.pushed >= 2 * plan.ordered_at) & (plan.ordered_at < RING_FRAMES)
         has_news = plan.pushed > plan.ordered_at
         due = np.flatnonzero((plan.pushed >= WARM_UP_FRAMES) & has_news & (is_first | is_old | has_more))
-        return [self._order(row) for row in due.tolist() if row not in self._pending]
+        return [self._order(row) for row in [row for row in due.tolist() if row not in self._pending][:limit]]
 
     def _order(self, row: int) -> RefitOrder:
         plan = self._plan
@@ -240,13 +245,13 @@ class GroupForest:
             return Explanation(sigma, "warming up, or no channel heard")
         median = self._median[frame.rows[0]]
         values = np.where(frame.is_present[0], frame.values[0], median)
-        without = np.repeat(values[None, :], len(names), axis=0)
-        places = np.arange(len(names))
-        without[places, places] = median[places]
-        shares = sigma - self._sigma(np.repeat(frame.rows, len(names)), without)
+        heard = np.flatnonzero(frame.is_present[0])
+        without = np.repeat(values[None, :], len(heard), axis=0)
+        without[np.arange(len(heard)), heard] = median[heard]
+        shares = sigma - self._sigma(np.repeat(frame.rows, len(heard)), without)
         told = "; ".join(
-            f"{names[at]} {values[at]:.6g} {units[at]}".rstrip() + f" (median {median[at]:.6g}) gives {shares[at]:.1f}"
-            for at in np.argsort(-shares, kind="stable")[:_SHOWN].tolist()
+            f"{names[at]} {values[at]:.6g} {units[at]}".rstrip() + f" (median {median[at]:.6g}) gives {share:.1f}"
+            for share, at in sorted(zip(shares.tolist(), heard.tolist(), strict=True), key=lambda one: -one[0])[:_SHOWN]
         )
         return Explanation(sigma, f"group {sigma:.1f} sigma by isolation; of it {told}")
 

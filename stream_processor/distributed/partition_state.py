@@ -4,7 +4,8 @@
 
 The state after a message is a function of the partition's log up to it and of the fleet alone: whoever restores a
 snapshot and replays the log from there has the same state, bit for bit, and says the same. There is no clock in it but
-the log's own (`made_ns`), except the time of detection that condition events carry.
+the log's own (`made_ns`), except the time of detection that condition events carry, and when forests of groups were
+refitted (`stream_processor.pipeline.group_scores`).
 """
 
 from __future__ import annotations

@@ -149,7 +149,9 @@ class ReadState:
         record = message.record
         if len(record):
             rows = self._rows.rows_of(record.channel_id)
-            self.latest.take_columns(rows, message.event_ns, record, record.reason, message.score_ewma_z)
+            self.latest.take_columns(
+                rows, message.event_ns, record, record.reason, message.score_ewma_z, message.other_scores
+            )
         for lost in message.channels_lost:
             lost_rows = self._rows.rows_of(np.array(lost.channel_ids, np.uint32))
             self.latest.take_lost(lost_rows, lost.reason, lost.time_ns)

@@ -16,6 +16,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contracts.score import OTHER_SCORES
 from stream_processor.archive_columns import ODD_DATE, UNKNOWN_DOMAIN
 
 _PATH: Final = re.compile(r"(?:.*/)?date=(?P<date>\d{4}-\d\d-\d\d)/domain=(?P<domain>[^/]+)/(?P<name>[^/]+)\.parquet")
@@ -30,8 +31,9 @@ COLUMNS: Final = (
     "value",
     "reason",
     "score_ewma_z",
+    *(kind.value for kind in OTHER_SCORES),
 )
-"""What a point is made of."""
+"""What a point is made of. Files of before the other scores were stored lack these."""
 
 
 @dataclass(frozen=True, slots=True)

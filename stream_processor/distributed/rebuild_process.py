@@ -31,6 +31,7 @@ from contracts.configuration import Settings
 from contracts.fleet import Domain
 from contracts.identifiers import Identifier
 from contracts.influx_schema import READINGS_1H, READINGS_1M, Bucket
+from contracts.score import OTHER_SCORES
 from stream_processor.archive_columns import READINGS_FOLDER
 from stream_processor.archive_points import points_of_table
 from stream_processor.distributed.archive_completeness import COMPLETENESS_FOLDER, newest_hours_of
@@ -294,8 +295,14 @@ def _summary(word: str, counters: RebuildCounters) -> str:
 
 
 def read_tables(path: Path) -> Iterator[pa.Table]:
-    """A file of the archive in parts of bounded size. Raises ArrowException or OSError if it is none."""
+    """A file of the archive in parts of bounded size, with the columns of a point that it has.
+
+    Raises ArrowException, OSError or ValueError if it is none.
+    """
     with pq.ParquetFile(path) as file:
+        missing = set(COLUMNS) - set(OTHER_SCORES) - set(file.schema_arrow.names)
+        if missing:
+            raise ValueError(f"{path}: no column {', '.join(sorted(missing))}")
         batches: Iterable[pa.RecordBatch] = file.iter_batches(ROWS_AT_A_TIME, columns=list(COLUMNS))
         for batch in batches:
             yield pa.Table.from_batches([batch])

@@ -33,6 +33,7 @@ from stream_processor.distributed.partition_state import Outcome, PartitionState
 from stream_processor.distributed.restore_partition import PartitionRestorer
 from stream_processor.distributed.state_snapshot import split_snapshot, turn_of
 from stream_processor.fleet_index import restrict_fleet
+from stream_processor.refit_forest import ForestRefitter
 from stream_processor.registry_to_fleet import FleetSource
 from stream_processor.upstream_client import UpstreamClient
 
@@ -91,6 +92,7 @@ async def _score_handler(settings: ProcessSettings) -> AsyncIterator[ScoreHandle
             yield handler
         finally:
             following.cancel()
+            handler.close()
 
 
 class ScoreHandler:
@@ -111,6 +113,8 @@ class ScoreHandler:
         self._states: dict[int, PartitionState] = {}
         self._turns: dict[int, int] = {}
         self._assigned: frozenset[int] = frozenset()
+        self._refitter = ForestRefitter()
+        """One for all partitions."""
 
     @property
     def waiting_because(self) -> str | None:
@@ -148,9 +152,16 @@ class ScoreHandler:
         gc.freeze()
 
     async def tick(self) -> None:
-        """Ends the worker if the fleet is not followed any more."""
+        """Ends the worker if the fleet is not followed any more; has forests refitted that are due."""
         if self.following is not None and self.following.done():
             self.following.result()
+        own = [self._states[partition] for partition in sorted(self._assigned & self._states.keys())]
+        for failure in self._refitter.step(forest for state in own for forest in state.pipeline.groups.forests):
+            _log.warning("forest_refit_failed %s", failure.text)
+
+    def close(self) -> None:
+        """Ends what runs beside the worker."""
+        self._refitter.close()
 
     async def _state_before(self, message: SourceMessage) -> PartitionState:
         """The partition's state, which knows all messages before this one."""

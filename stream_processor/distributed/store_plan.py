@@ -25,6 +25,7 @@ from contracts.kafka_topic import SCORED
 from contracts.notice import ChannelsLost, Quarantined
 from contracts.record import Floats, Int64s, UInt8s, UInt32s
 from contracts.record_message import HourOfGateway, ScoredMessage
+from contracts.score_columns import OtherScores, join_scores, select_scores
 from stream_processor.line_protocol import Body, Points, format_series
 from stream_processor.series_table import SeriesTable
 
@@ -43,6 +44,7 @@ class StoreColumns:
     value: Floats
     reason: UInt8s
     score_ewma_z: Floats
+    other_scores: OtherScores
 
     def channels_not_in(self, table: SeriesTable) -> frozenset[int]:
         """Channels that the fleet does not have."""
@@ -74,6 +76,9 @@ def gather_columns(messages: Sequence[ScoredMessage]) -> StoreColumns:
             [*(each.reason for each in records), _of_lost(lost, [int(each.reason) for each in lost], np.uint8)]
         ),
         score_ewma_z=np.concatenate([*(message.score_ewma_z for message in messages), no_number]),
+        other_scores=join_scores(
+            [*((message.other_scores, len(message.record)) for message in messages), ({}, len(lost_ids))]
+        ),
     )
 
 
@@ -90,6 +95,7 @@ def split_lanes(columns: StoreColumns, table: SeriesTable, count: int) -> Iterat
                 columns.value[which],
                 columns.reason[which],
                 columns.score_ewma_z[which],
+                select_scores(columns.other_scores, which),
             )
             yield Lane(points, columns.received_ns[which])
 

@@ -51,11 +51,15 @@ class ScoreColumns:
         return cls(np.full(count, np.nan))
 
     def set(self, kind: ConditionInput, at: slice | Rows, scores: Floats) -> None:
-        """The scores of some readings."""
+        """The scores of some readings; a slice is the whole record, whose column they become."""
         if kind is STANDARD:
             self.standard[at] = scores
+        elif isinstance(at, slice):
+            self.others[kind] = scores
         else:
-            self.others.setdefault(kind, np.full(len(self.standard), np.nan))[at] = scores
+            if kind not in self.others:
+                self.others[kind] = np.full(len(self.standard), np.nan)
+            self.others[kind][at] = scores
 
 
 class ChannelScores:
@@ -64,8 +68,8 @@ class ChannelScores:
     def __init__(self) -> None:
         self._standard = _Scorer(STANDARD, is_standard=True)
         self._others: dict[ConditionInput, _Scorer] = {}
-        self._units: dict[int, str] = {}
-        """Of rows whose scores have set-points."""
+        self._used: list[_Scorer] = [self._standard]
+        """Those that any channel uses now."""
         self._count = 0
 
     def grow(self, channel_count: int) -> None:
@@ -81,34 +85,35 @@ class ChannelScores:
         row_of_channel: Mapping[int, int],
     ) -> None:
         """A new fleet revision: which channels need which scores. What was learnt of a channel stays."""
-        self._units = {}
+        asked = [definition for definition in definitions if definition.input not in _OF_NO_CHANNEL]
+        rows_by_score = _rows_by_score(contexts, row_of_channel)
+        for definition in asked:
+            rows_by_score.setdefault(definition.input, []).append(row_of_channel[definition.channel_id])
+        for kind in rows_by_score:
+            self._scorer(kind)
         for scorer in self._scorers():
-            scorer.forget_channels()
-        for kind, rows in _rows_by_score(contexts, row_of_channel).items():
-            self._scorer(kind).include(np.array(rows, dtype=np.intp))
-        for definition in definitions:
-            if definition.input in _OF_NO_CHANNEL:
-                continue
-            row = row_of_channel[definition.channel_id]
-            scorer = self._scorer(definition.input)
-            scorer.include(np.array([row], dtype=np.intp))
+            scorer.take_channels(np.array(rows_by_score.get(scorer.kind, ()), dtype=np.intp))
+        for definition in asked:
             if definition.direction is Direction.ABOVE:
-                self._units[row] = contexts[definition.channel_id].quantity.unit_symbol
-                scorer.set_point(row, definition.set_point)
+                unit = contexts[definition.channel_id].quantity.unit_symbol
+                self._scorer(definition.input).set_point(
+                    row_of_channel[definition.channel_id], definition.set_point, unit
+                )
+        self._used = [self._standard, *(scorer for kind, scorer in self._others.items() if kind in rows_by_score)]
 
     def score_and_learn(self, batch: Batch, at: slice | Rows, columns: ScoreColumns) -> None:
         """Scores live readings, at most one a channel, then learns them. `at`: their positions in the record."""
-        for scorer in self._scorers():
-            scorer.score_and_learn(batch, at, columns, self._units)
+        for scorer in self._used:
+            scorer.score_and_learn(batch, at, columns)
 
     def score(self, batch: Batch, at: slice | Rows, columns: ScoreColumns) -> None:
         """Scores readings against what is known; learns nothing."""
-        for scorer in self._scorers():
-            scorer.score(batch, at, columns, self._units)
+        for scorer in self._used:
+            scorer.score(batch, at, columns)
 
     def learn(self, batch: Batch) -> None:
         """Learns readings, at most one a channel."""
-        for scorer in self._scorers():
+        for scorer in self._used:
             scorer.learn(batch)
 
     def snapshot(self) -> bytes:
@@ -135,6 +140,7 @@ class ChannelScores:
         except (ValueError, KeyError, TypeError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
             raise ValueError(f"no state of detectors: {error!r}") from error
         self._others = scorers
+        self._used = [self._standard]
         self._count = len(self._standard.own_row)
 
     def _scorers(self) -> list[_Scorer]:
@@ -162,20 +168,23 @@ def _rows_by_score(
 
 
 class _Scorer:
-    """One detector, and the channels that it scores: all of them (`is_standard`), or those that use it."""
+    """One detector, and the channels that it scores: all of them (`is_standard`), or those that use it.
+
+    The detector's rows are dense: a channel has one from its first use on, and keeps it when it ceases to use it.
+    """
 
     def __init__(self, kind: ConditionInput, is_standard: bool = False) -> None:
         self.kind = kind
         self.detector: Detector = DETECTORS[kind.value.removeprefix("score_")]()
         self.own_row: Rows = np.zeros(0, dtype=np.intp)
         """By row of the partition: the detector's."""
-        self._is_used: Bools = np.zeros(0, dtype=np.bool_)
-        """By row."""
+        self._used_row: Rows = self.own_row
+        """The same for channels that use it now; `_NOT_SCORED` for the others."""
         self._set_point: Floats = np.zeros(0)
-        """By row: the lowest one; infinite where there is none."""
-        self._has_set_points = False
+        """By the detector's row: from which score on it says why; infinite where it never does."""
+        self._units: dict[int, str] = {}
+        """Of the detector's rows that have a set-point."""
         self._is_standard = is_standard
-        self._own_count = 0
 
     def grow(self, count: int) -> None:
         before = len(self.own_row)
@@ -183,82 +192,89 @@ class _Scorer:
             return
         added = np.arange(before, count) if self._is_standard else np.full(count - before, _NOT_SCORED)
         self.own_row = np.concatenate([self.own_row, added.astype(np.intp)])
-        self._is_used = np.concatenate([self._is_used, np.full(count - before, self._is_standard)])
-        self._set_point = np.concatenate([self._set_point, np.full(count - before, np.inf)])
+        self._used_row = np.concatenate([self._used_row, added.astype(np.intp)])
         if self._is_standard:
-            self._own_count = count
-            self.detector.grow(count)
+            self._grow_own(count)
 
     def restore(self, snapshot: bytes, own_row: Rows) -> None:
+        """Which channels use it now is said by the next fleet."""
         self.detector.restore(snapshot)
-        self.own_row, self._set_point = own_row, np.full(len(own_row), np.inf)
-        self._is_used = np.full(len(own_row), self._is_standard)
-        self._own_count = int(own_row.max(initial=-1)) + 1
+        self.own_row = own_row
+        self._used_row = own_row if self._is_standard else np.full_like(own_row, _NOT_SCORED)
+        self._grow_own(int(own_row.max(initial=_NOT_SCORED)) + 1)
 
-    def forget_channels(self) -> None:
-        self._is_used[:] = self._is_standard
+    def take_channels(self, rows: Rows) -> None:
+        """Scores these channels from now on, and no others. None of them has a set-point yet."""
         self._set_point[:] = np.inf
-        self._has_set_points = False
-
-    def include(self, rows: Rows) -> None:
-        """Scores these channels from now on."""
-        self._is_used[rows] = True
+        self._units = {}
+        if self._is_standard:
+            return
         new = np.unique(rows[self.own_row[rows] == _NOT_SCORED])
-        if len(new):
-            self.own_row[new] = np.arange(self._own_count, self._own_count + len(new))
-            self._own_count += len(new)
-            self.detector.grow(self._own_count)
+        before = len(self._set_point)
+        self.own_row[new] = np.arange(before, before + len(new))
+        self._grow_own(before + len(new))
+        self._used_row = np.full_like(self.own_row, _NOT_SCORED)
+        self._used_row[rows] = self.own_row[rows]
 
-    def set_point(self, row: int, set_point: float) -> None:
-        """From which score on it says why."""
-        self._has_set_points = True
-        self._set_point[row] = min(self._set_point[row], set_point)
+    def set_point(self, row: int, set_point: float, unit: str) -> None:
+        """From which score on it says why. The lowest one of a channel counts."""
+        own = int(self.own_row[row])
+        self._set_point[own] = min(self._set_point[own], set_point)
+        self._units[own] = unit
 
-    def score_and_learn(self, batch: Batch, at: slice | Rows, columns: ScoreColumns, units: Mapping[int, str]) -> None:
-        self._explain(batch, at, columns, units)
-        if self._is_standard:
-            columns.set(self.kind, at, rounded(self.detector.score_and_learn(batch)))
-        elif len(used := self._used(batch)):
-            columns.set(self.kind, _positions(at, used), rounded(self.detector.score_and_learn(self._own(batch, used))))
+    def score_and_learn(self, batch: Batch, at: slice | Rows, columns: ScoreColumns) -> None:
+        part, places = self._own(batch, at)
+        if len(part.rows):
+            self._explain(part, places, columns)
+            columns.set(self.kind, places, rounded(self.detector.score_and_learn(part)))
 
-    def score(self, batch: Batch, at: slice | Rows, columns: ScoreColumns, units: Mapping[int, str]) -> None:
-        self._explain(batch, at, columns, units)
-        if self._is_standard:
-            columns.set(self.kind, at, rounded(self.detector.score(batch)))
-        elif len(used := self._used(batch)):
-            columns.set(self.kind, _positions(at, used), rounded(self.detector.score(self._own(batch, used))))
+    def score(self, batch: Batch, at: slice | Rows, columns: ScoreColumns) -> None:
+        part, places = self._own(batch, at)
+        if len(part.rows):
+            self._explain(part, places, columns)
+            columns.set(self.kind, places, rounded(self.detector.score(part)))
 
     def learn(self, batch: Batch) -> None:
+        part, _ = self._own(batch, slice(None))
+        if len(part.rows):
+            self.detector.learn(part)
+
+    def _own(self, batch: Batch, at: slice | Rows) -> tuple[Batch, slice | Rows]:
+        """The readings that it scores, in its own rows, and their positions in the record.
+
+        Mostly all of a batch: channels of one partition are often of one domain.
+        """
         if self._is_standard:
-            self.detector.learn(batch)
-        elif len(used := self._used(batch)):
-            self.detector.learn(self._own(batch, used))
+            return batch, at
+        own = self._used_row.take(batch.rows)
+        is_used = own != _NOT_SCORED
+        if is_used.all():
+            return batch._replace(rows=own), at
+        which = np.flatnonzero(is_used)
+        return batch.take(which)._replace(rows=own[which]), _positions(at, which)
 
-    def _used(self, batch: Batch) -> Rows:
-        """Positions in the batch of channels that it scores."""
-        return np.flatnonzero(self._is_used[batch.rows])
-
-    def _own(self, batch: Batch, which: Rows) -> Batch:
-        part = batch.take(which)
-        return part._replace(rows=self.own_row[part.rows])
-
-    def _explain(self, batch: Batch, at: slice | Rows, columns: ScoreColumns, units: Mapping[int, str]) -> None:
+    def _explain(self, part: Batch, at: slice | Rows, columns: ScoreColumns) -> None:
         """Why, of the readings whose score reaches their set-point."""
-        if not self._has_set_points:
+        if not self._units:
             return
-        asked = np.flatnonzero(self._set_point[batch.rows] < np.inf)
+        set_points = self._set_point.take(part.rows)
+        asked = np.flatnonzero(set_points < np.inf)
         if len(asked) == 0:
             return
-        scores = rounded(self.detector.score(self._own(batch, asked)))
-        rows = batch.rows[asked]
         with np.errstate(invalid="ignore"):
-            is_beyond: Bools = scores >= self._set_point[rows]
+            is_beyond: Bools = rounded(self.detector.score(part.take(asked))) >= set_points[asked]
         if not is_beyond.any():
             return
-        which = asked[is_beyond]
-        said = self.detector.explain(self._own(batch, which), [units[row] for row in rows[is_beyond].tolist()])
-        for position, each in zip(_positions(at, which).tolist(), said, strict=True):
+        beyond = asked[is_beyond]
+        few = part.take(beyond)
+        said = self.detector.explain(few, [self._units[row] for row in few.rows.tolist()])
+        for position, each in zip(_positions(at, beyond).tolist(), said, strict=True):
             columns.explanations[position, self.kind] = each.text[:EXPLANATION_LENGTH_MAX]
+
+    def _grow_own(self, count: int) -> None:
+        added = np.full(count - len(self._set_point), np.inf)
+        self._set_point = np.concatenate([self._set_point, added])
+        self.detector.grow(count)
 
 
 def rounded(scores: Floats) -> Floats:

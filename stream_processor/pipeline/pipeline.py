@@ -4,12 +4,14 @@ The same code runs embedded (one process) and as a Faust job: a caller gives rec
 How readings are grouped to records does not matter: step(a + b) says and learns, bit for bit, what step(a) and then
 step(b) do. So does a pipeline that was restored from a snapshot in between.
 
-    repeats → clock of the gateway → quality → rounds of (lateness, motion, hearing, scores) → conditions
+    repeats → clock of the gateway → quality → rounds of (lateness, motion, hearing, scores) → groups → conditions
 
 *Late* is a reading that its agent sends as history (`is_historical`), that is older than one of its channel that was
 seen before, or much older than what its gateway sends meanwhile. It is stored and scored as history: it informs; it
 neither pages nor changes a detector's state. A wrong clock does not make a live reading late: the watermark of a
 channel never runs ahead of the time at which its readings were received.
+
+One thing depends on more than the readings: forests of groups, if any channel asks for them (`group_scores`).
 """
 
 from __future__ import annotations
@@ -41,7 +43,14 @@ from stream_processor.pipeline.conditions import (
     withdrawn_at,
 )
 from stream_processor.pipeline.gateway_clock import GatewayClocks
-from stream_processor.pipeline.pipeline_snapshot import PipelineState, decode_state, encode_state
+from stream_processor.pipeline.group_scores import GroupScores
+from stream_processor.pipeline.pipeline_snapshot import (
+    PipelineState,
+    decode_scores,
+    decode_state,
+    encode_scores,
+    encode_state,
+)
 from stream_processor.pipeline.quality_control import (
     control_motion,
     control_quality,
@@ -97,6 +106,7 @@ class Pipeline:
     def __init__(self, channel_ids: tuple[int, ...] = ()) -> None:
         self.channels = ChannelTable(channel_ids)
         self.scores = ChannelScores()
+        self.groups = GroupScores()
         self.has_forgotten_scores = False
         """After `restore`: the detectors' state was of another version; channels warm up again."""
         self.conditions = Conditions()
@@ -125,6 +135,7 @@ class Pipeline:
         rows = self.channels.row_of_channel
         self.conditions.take_definitions(fleet.conditions, rows, len(self.channels))
         self.scores.take_definitions(fleet.conditions, fleet.contexts, rows)
+        self.groups.take_definitions(fleet.conditions, fleet.contexts, rows)
 
     def _returns(self) -> dict[str, ConditionEvent]:
         """How each active condition would return if it were withdrawn at time 0."""
@@ -139,6 +150,7 @@ class Pipeline:
     def _grow(self) -> None:
         count = len(self.channels)
         self.scores.grow(count)
+        self.groups.grow(count)
         self.conditions.grow(count)
         self._state.grow(count)
         self._clocks.grow(len(self.channels.gateway_ids))
@@ -189,6 +201,8 @@ class Pipeline:
             for each in split_rounds(rows, work.is_late):
                 self._score_history(work, each.history)
                 self._take_live(work, each.live)
+        if self.groups.has_groups:
+            self._score_groups(work)
         events, changed = self.conditions.evaluate(_good_readings(work), self._fleet.contexts, detected_ns)
         lanes = {key: self.conditions.lanes.get(key, LaneState()) for key in changed}
         for withdrawn in self._withdrawals:
@@ -270,6 +284,14 @@ class Pipeline:
             batch = Batch(work.rows[at], work.event_ns[at], work.record.value[at], work.limits[at, RESOLUTION])
             self.scores.score(batch, at, work.scores)
 
+    def _score_groups(self, work: _Work) -> None:
+        """Scores of groups: of live good readings, in the order of arrival whatever the rounds were."""
+        is_taken = self.groups.has_group(work.rows) & ~(work.is_bad | work.is_late)
+        batch = Batch(work.rows, work.event_ns, work.record.value, work.limits[:, RESOLUTION])
+        at = np.flatnonzero(is_taken)
+        if len(at):
+            self.groups.score_and_learn(batch if len(at) == len(is_taken) else batch.take(at), at, work.scores)
+
     def _are_distinct(self, rows: Rows) -> bool:
         """Whether no channel stands twice: six times cheaper than sorting."""
         order = np.arange(len(rows))
@@ -281,6 +303,8 @@ class Pipeline:
         batch = Batch(rows, event_ns, values, self.channels.limits[rows, RESOLUTION])
         for each in split_rounds(rows, np.zeros(len(rows), dtype=np.bool_)):
             self.scores.learn(batch.take(each.live))
+        if self.groups.has_groups:
+            self.groups.learn(batch.take(np.flatnonzero(self.groups.has_group(rows))))
 
     # --- staleness ---------------------------------------------------------------------------------------------------
 
@@ -330,7 +354,7 @@ class Pipeline:
                 times=self._state.times,
                 numbers=self._state.numbers,
                 clocks=self._clocks.state,
-                scores=self.scores.snapshot(),
+                scores=self.snapshot_scores(),
                 lanes=self.conditions.lanes,
                 withdrawals=tuple(self._withdrawals),
                 returns=self._returns(),
@@ -352,7 +376,7 @@ class Pipeline:
         self._state.restore(state.times, state.numbers)
         self._clocks.state = state.clocks
         try:
-            self.scores.restore(state.scores)
+            self.restore_scores(state.scores)
         except ValueError:
             self.has_forgotten_scores = True
         self.conditions.lanes = dict(state.lanes)
@@ -360,6 +384,25 @@ class Pipeline:
         self._active_before = state.returns
         self._looked_ns = state.looked_ns
         self._grow()
+
+    def snapshot_scores(self) -> bytes:
+        """What the detectors know, of channels and of groups."""
+        return encode_scores(self.scores.snapshot(), self.groups.snapshot())
+
+    def restore_scores(self, snapshot: bytes) -> None:
+        """Takes what the detectors know, before the first `take_fleet`. One of before groups were scored has none.
+
+        Raises ValueError if a part is of another version: that one begins anew, the other is taken all the same.
+        """
+        of_channels, of_groups = decode_scores(snapshot)
+        faults = []
+        for restore, part in ((self.scores.restore, of_channels), (self.groups.restore, of_groups)):
+            try:
+                restore(part)
+            except ValueError as error:
+                faults.append(str(error))
+        if faults:
+            raise ValueError("; ".join(faults))
 
     def restore_watermarks(self, rows: Rows, phenomenon_ns: Int64s) -> None:
         """After a restart without a snapshot of all: the newest stored time of each channel."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from contracts.record import Floats, Int64s, UInt8s, UInt32s
 from stream_processor.pipeline.conditions import ConditionKey
 
 _VERSION: Final = 1
+_SCORES_MAGIC: Final = b"citysense scores 1\n"
+_LENGTH: Final = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +39,27 @@ class PipelineState:
     numbers: Floats
     clocks: Int64s
     scores: bytes
-    """Of the detectors (`channel_scores`); empty in a state of before there were several."""
+    """Of the detectors (`encode_scores`); empty in a state of before there were several."""
     lanes: Mapping[ConditionKey, LaneState]
     withdrawals: tuple[ConditionEvent, ...]
     """To be told with the next record."""
     returns: Mapping[str, ConditionEvent]
     """How each active condition would return, should the next fleet not define it any more."""
     looked_ns: int
+
+
+def encode_scores(of_channels: bytes, of_groups: bytes) -> bytes:
+    """The states of the detectors of channels and of groups, as one."""
+    return b"".join((_SCORES_MAGIC, _LENGTH.pack(len(of_channels)), of_channels, of_groups))
+
+
+def decode_scores(snapshot: bytes) -> tuple[bytes, bytes]:
+    """The states of channels and of groups. One from before groups were scored is that of channels, and no groups."""
+    at = len(_SCORES_MAGIC) + _LENGTH.size
+    if not snapshot.startswith(_SCORES_MAGIC) or len(snapshot) < at:
+        return snapshot, b""
+    (length,) = _LENGTH.unpack_from(snapshot, len(_SCORES_MAGIC))
+    return snapshot[at : at + length], snapshot[at + length :]
 
 
 def encode_state(state: PipelineState) -> bytes:

@@ -67,7 +67,7 @@ def add_backtest_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", dest="until_date", metavar="DATE", help="last day, UTC (default: the last)")
     command.add_argument("--domain", action="append", default=[], help="of the archive: only these")
     command.add_argument("--district", action="append", default=[], help="of the archive: only these")
-    command.add_argument("--stored-scores", action="store_true", help="take the archive's scores, do not score again")
+    command.add_argument("--stored-scores", action="store_true", help="take the archive's scores where it has them")
     command.add_argument("--values", metavar="A,B,…", help="of --file: columns with readings")
     add_table_arguments(command)
     command.add_argument("--out", type=Path, metavar="FILE", help="every time that it fired: .csv or .parquet")

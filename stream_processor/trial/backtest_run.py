@@ -15,17 +15,21 @@ from typing import Final
 import numpy as np
 
 from contracts.alarm import ConditionDefinition
-from contracts.record import Floats, Record
+from contracts.record import Floats, Record, select
+from contracts.score_columns import OtherScores, select_scores
 from stream_processor.fleet_index import ChannelContext
 from stream_processor.pipeline.conditions import Readings
 from stream_processor.pipeline.pipeline import Pipeline
 from stream_processor.pipeline.quality_control import is_bad
 from stream_processor.trial.envelope import Envelope
 from stream_processor.trial.episode import EpisodeBook
+from stream_processor.trial.group_run import refit_on_the_spot
 from stream_processor.trial.trial_channel import index_of_contexts
 
 DRAWN_CHANNELS: Final = 4
 """Readings are drawn if there are so many channels at most."""
+ROWS_BETWEEN_REFITS: Final = 500
+"""As many readings as a live message has: a forest that is due is not waited for longer."""
 
 
 class BacktestRun:
@@ -51,12 +55,24 @@ class BacktestRun:
         self.drawn = {each: self.drawn.get(each, Envelope(1)) for each in self.contexts} if is_drawn else {}
 
     def step(self, record: Record) -> None:
-        """Readings in the order in which they came: quality, scores and conditions anew."""
-        self.book.take(self._pipeline.step(record, int(record.received_ns[-1])).events)
+        """Readings in the order in which they came: quality, scores and conditions anew.
+
+        Forests of groups are refitted on the spot, so that the same history fires the same.
+        """
+        forests = self._pipeline.groups.forests
+        rows = ROWS_BETWEEN_REFITS if forests else len(record)
+        for first in range(0, len(record), rows):
+            part = select(record, slice(first, first + rows))
+            self.book.take(self._pipeline.step(part, int(part.received_ns[-1])).events)
+            for forest in forests:
+                refit_on_the_spot(forest)
         self._note(record)
 
-    def step_stored(self, record: Record, score_ewma_z: Floats) -> None:
-        """The same, with quality (`reason`), lateness (`is_historical`) and scores as they were stored."""
+    def step_stored(self, record: Record, score_ewma_z: Floats, other_scores: OtherScores) -> None:
+        """The same, with quality (`reason`), lateness (`is_historical`) and scores as they were stored.
+
+        A channel's readings take this way or the other, all of them: its detectors learn nothing here.
+        """
         good = np.flatnonzero(~is_bad(record.reason))
         readings = Readings(
             self._pipeline.rows_of(record.channel_id)[good],
@@ -64,6 +80,7 @@ class BacktestRun:
             record.value[good],
             score_ewma_z[good],
             record.is_historical[good],
+            select_scores(other_scores, good),
         )
         events, _ = self._pipeline.conditions.evaluate(readings, self.contexts, int(record.received_ns[-1]))
         self.book.take(events)

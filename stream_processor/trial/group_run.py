@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from contracts.record import Floats, Int64s
+from contracts.record import Floats
 from stream_processor.detectors.asset_frame import AssetFrames
 from stream_processor.detectors.contract import Batch
 from stream_processor.detectors.group_contract import Frames, GroupDetector
@@ -51,10 +51,12 @@ class GroupRun:
             lines: of the batch.
         """
         scores = {name: np.full(lines, np.nan) for name in self._detectors}
-        reached_ns: Int64s = np.maximum.accumulate(readings.times_ns)
-        for frames in self._frames.take(readings):
+        taken = self._frames.take(readings)
+        for number, frames in enumerate(taken.closed, start=1):
+            if len(frames.rows) == 0:
+                continue
             self._number += 1
-            closed_by = line[np.searchsorted(reached_ns, frames.times_ns[0])]
+            closed_by = line[np.argmax(taken.closings == number)]
             for name, detector in self._detectors.items():
                 scores[name][closed_by] = self._take(self.tallies[name], detector, frames)
         return scores
@@ -72,11 +74,11 @@ class GroupRun:
                 tally.incidents.add(Incident(score, int(frames.times_ns[0]), np.nan, why.text, self._number))
         detector.learn(frames)
         if isinstance(detector, GroupForest):
-            _refit(detector)
+            refit_on_the_spot(detector)
         return score
 
 
-def _refit(forest: GroupForest) -> None:
+def refit_on_the_spot(forest: GroupForest) -> None:
     """Fits what is due on the spot, so that the same table gives the same scores; live it happens in the background."""
     for order in forest.due_refits():
         from stream_processor.detectors.isolation_fit import fit_forest  # noqa: PLC0415  # brings scikit-learn: a second

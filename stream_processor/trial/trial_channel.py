@@ -92,7 +92,9 @@ def index_of(channels: Sequence[TrialChannel], conditions: Iterable[ConditionDef
     return index_of_contexts(
         [
             ChannelContext(
-                Channel.model_construct(channel_id=at, node_id=f"column-{at}", quantity=channel.quantity.name),
+                Channel.model_construct(
+                    channel_id=at, node_id=f"column-{at}", quantity=channel.quantity.name, scores=()
+                ),
                 Node(
                     node_id=f"column-{at}", gateway_id=_GATEWAY, bus_id=TABLE_BUS, site_id="trial", model=channel.name
                 ),

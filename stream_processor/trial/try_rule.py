@@ -9,18 +9,29 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from contracts.alarm import ConditionDefinition, ConditionInput
+from contracts.record import select
+from contracts.score import GROUP_SCORES, OTHER_SCORES
+from contracts.score_columns import select_scores
 from stream_processor.distributed.rebuild_plan import Selection
 from stream_processor.errors import TrialError
 from stream_processor.trial.backtest_run import BacktestRun
 from stream_processor.trial.backtest_text import build_episode_table, draw_backtest, format_backtest
 from stream_processor.trial.rule_text import Rule, define_all, parse_definitions, parse_rule
 from stream_processor.trial.score_file import SUFFIXES, whole_file
-from stream_processor.trial.stored_history import Choice, StoredRecord, find_days, read_history
+from stream_processor.trial.stored_history import (
+    Choice,
+    StoredRecord,
+    find_days,
+    find_quantities,
+    find_unscored,
+    read_history,
+)
 from stream_processor.trial.table_file import read_table
 from stream_processor.trial.trial_channel import TrialChannel, index_of, record_of
 from stream_processor.trial.try_scores import channels_of, layout_of, write_plot
@@ -71,23 +82,57 @@ def _run_archive(
     trial: BacktestRun, options: argparse.Namespace, rules: Sequence[Rule], definitions: Sequence[ConditionDefinition]
 ) -> str:
     inputs = {*(rule.input for rule in rules), *(each.input for each in definitions)}
-    uses_scores = inputs != {ConditionInput.VALUE}
-    is_stored = options.stored_scores or not uses_scores
-    not_stored = inputs - {ConditionInput.VALUE, ConditionInput.SCORE_EWMA_Z}
-    if options.stored_scores and not_stored:
-        raise TrialError(f"--stored-scores: the archive has no {', '.join(sorted(not_stored))}")
-    choice = Choice(
-        _selection(options),
-        frozenset(rule.what for rule in rules),
-        frozenset(each.channel_id for each in definitions),
-    )
+    choice = _choose(options.archive, _selection(options), rules, definitions)
+    if inputs != {ConditionInput.VALUE} and not options.stored_scores:
+        for stored in read_history(options.archive, choice):
+            _take_channels(trial, stored, rules, definitions)
+            trial.step(stored.record)
+        return "quality, scores and conditions anew"
+    unscored = _find_unscored(options.archive, choice, rules, definitions)
     for stored in read_history(options.archive, choice):
         _take_channels(trial, stored, rules, definitions)
-        if is_stored:
-            trial.step_stored(stored.record, stored.score_ewma_z)
-        else:
-            trial.step(stored.record)
-    return "quality and scores as stored, conditions anew" if is_stored else "quality, scores and conditions anew"
+        _step_partly(trial, stored, unscored)
+    if unscored:  # of each record some channels were stepped after the others
+        trial.book.episodes.sort(key=lambda each: each.begin_ns)
+    count = len(unscored & trial.contexts.keys())
+    exception = f"; {count:,} channels without stored scores on some day: quality and scores anew" if count else ""
+    return f"quality and scores as stored, conditions anew{exception}"
+
+
+def _choose(
+    archive: Path, selection: Selection, rules: Sequence[Rule], definitions: Sequence[ConditionDefinition]
+) -> Choice:
+    """What the rules are about; with the score of a group, all channels that may be of the group."""
+    inputs = {*(rule.input for rule in rules), *(each.input for each in definitions)}
+    of_group = frozenset(each.channel_id for each in definitions if each.input in GROUP_SCORES)
+    return Choice(
+        selection,
+        frozenset(rule.what for rule in rules) | find_quantities(archive, Choice(selection, frozenset(), of_group)),
+        frozenset(each.channel_id for each in definitions),
+        tuple(kind for kind in OTHER_SCORES if kind in inputs),
+    )
+
+
+def _find_unscored(
+    archive: Path, choice: Choice, rules: Sequence[Rule], definitions: Sequence[ConditionDefinition]
+) -> frozenset[int]:
+    """The channels of which the archive does not have all scores that rules look at."""
+    unscored: set[int] = set()
+    for kind in choice.scores:
+        on_it = [rule for rule in rules if rule.input is kind], [each for each in definitions if each.input is kind]
+        unscored |= find_unscored(archive, _choose(archive, choice.selection, *on_it), kind)
+    return frozenset(unscored)
+
+
+def _step_partly(trial: BacktestRun, stored: StoredRecord, unscored: frozenset[int]) -> None:
+    """Scores these channels anew, and takes those of the others as they were stored."""
+    record = stored.record
+    is_unscored = np.isin(record.channel_id, np.array(sorted(unscored), dtype=np.uint32))
+    if is_unscored.any():
+        trial.step(select(record, is_unscored))
+    rest = ~is_unscored
+    if rest.any():
+        trial.step_stored(select(record, rest), stored.score_ewma_z[rest], select_scores(stored.other_scores, rest))
 
 
 def _selection(options: argparse.Namespace) -> Selection:

@@ -4,7 +4,8 @@ One thread, its own CPU time; of several rounds the best, since the machine is s
 points into the bytes of request bodies, which a null sink forgets; the lines of all are parsed and compared before
 anything is measured. *Live*: values with one digit after the point, as instruments give them, 50 points a millisecond.
 *Distinct*: no two numbers are equal. In both every point has two fields: its score is far enough from 0 to be written,
-and has all its digits. *Ordinary*: as live, with scores of normally distributed noise, so that 1 in 370 is written.
+and has all its digits. *Ordinary*: as live, with scores of normally distributed noise, so that 1 in 370 is written;
+with *three more* scores of each point, likewise. *All alarm*: as live, and all three more scores are written.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ import numpy as np
 from influxdb_client.client.write.point import Point
 from influxdb_client.domain.write_precision import WritePrecision
 
+from contracts.alarm import ConditionInput
+from contracts.detector_set import DEFAULT_SCORES
+from contracts.fleet import Domain
 from contracts.influx_schema import SCORE_EWMA_Z, SCORE_WRITTEN_FROM, VALUE, series_tags
+from contracts.record import Floats
 from stream_processor.detectors.contract import to_score, to_sigma
 from stream_processor.line_protocol import LINES_PER_BODY, Points, build_bodies, build_series, format_series
 
@@ -30,6 +35,7 @@ POINTS: Final = 20 * LINES_PER_BODY
 POINTS_FOR_PEERS: Final = LINES_PER_BODY
 ROUNDS: Final = 15
 ROUNDS_FOR_PEERS: Final = 5
+MORE_SCORES: Final = DEFAULT_SCORES[Domain.GAS]
 START_NS: Final = 1_761_955_200_000_000_000
 TAGS: Final = [
     series_tags("harbour", f"gw-{number // 100:04d}", f"node-{number:06d}", "methane_lel") for number in range(CHANNELS)
@@ -43,13 +49,20 @@ def measure() -> Iterator[str]:
     ordinary = dataclasses.replace(
         live, score_ewma_z=to_score(np.abs(np.random.default_rng(1).normal(0.0, 1.0, POINTS)))
     )
+    ordinary_with_more = dataclasses.replace(ordinary, other_scores=_scores_of_noise(lowest=0.0))
+    all_alarm = dataclasses.replace(live, other_scores=_scores_of_noise(to_sigma(SCORE_WRITTEN_FROM)))
     few = live.part(slice(0, POINTS_FOR_PEERS))
-    _check_same(b"\n".join(body.text for body in build_bodies(series, few)), _with_point(few))
+    for points in (few, all_alarm.part(slice(0, POINTS_FOR_PEERS))):
+        _check_same(b"\n".join(body.text for body in build_bodies(series, points)), _with_point(points))
     yield "  builder                               points/s/core   CPU ns/point   ratio to Point"
     peer = _rate(lambda: _with_point(few), len(few), ROUNDS_FOR_PEERS)
     yield _row("ours, live", _rate(lambda: _with_ours(series, live), POINTS, ROUNDS), peer)
     yield _row("ours, distinct numbers", _rate(lambda: _with_ours(series, distinct), POINTS, ROUNDS), peer)
     yield _row("ours, ordinary", _rate(lambda: _with_ours(series, ordinary), POINTS, ROUNDS), peer)
+    yield _row(
+        "ours, ordinary, three more scores", _rate(lambda: _with_ours(series, ordinary_with_more), POINTS, ROUNDS), peer
+    )
+    yield _row("ours, all alarm, three more scores", _rate(lambda: _with_ours(series, all_alarm), POINTS, ROUNDS), peer)
     yield _row("influxdb-client Point, live", peer, peer)
     if find_spec("pandas") is None:
         yield "  influxdb-client DataFrame             not measured: pandas is not installed"
@@ -73,6 +86,12 @@ def _points(*, is_live: bool) -> Points:
     )
 
 
+def _scores_of_noise(lowest: float) -> dict[ConditionInput, Floats]:
+    """Rounded as the pipeline rounds them; `lowest` in sigma."""
+    chance = np.random.default_rng(2)
+    return {kind: np.round(to_score(np.abs(chance.normal(0.0, 1.0, POINTS)) + lowest), 3) for kind in MORE_SCORES}
+
+
 def _with_ours(series: object, points: Points) -> int:
     return sum(len(body.text) for body in build_bodies(series, points))
 
@@ -81,11 +100,13 @@ def _with_point(points: Points) -> bytes:
     """The documented way: a Point for each."""
     lines = []
     columns = (points.row, points.time_ns, points.value, points.score_ewma_z)
-    for row, time_ns, value, score in zip(*(column.tolist() for column in columns), strict=True):
+    for at, (row, time_ns, value, score) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
         point = Point("gas")
         for key, tag in TAGS[row]:
             point.tag(key, tag)
         point.field(VALUE, value).field(SCORE_EWMA_Z, score).time(time_ns, WritePrecision.NS)
+        for kind, column in points.other_scores.items():
+            point.field(kind.value, float(column[at]))
         lines.append(point.to_line_protocol())
     return "\n".join(lines).encode()
 

@@ -1,10 +1,12 @@
 """The archive: bytes a row of Parquet by column, and rows a second and core from scored messages to closed files.
 
 One partition of 10,000 readings/s on 8: 1,250 channels of 250 nodes behind 10 gateways, one reading a second each with
-15 ms of jitter, 800 s, in messages of 500 readings as the bridge makes them. A value is a slow walk with noise, rounded
-to the decimals of its quantity; scores are the EWMA detector's, rounded to 0.001 as the pipeline's are; one reading in
-a thousand has no answer. *journal*: messages to synced journal. *close*: journal to synced Parquet files. The folder is
-on the machine's disk (TMPDIR).
+15 ms of jitter, 800 s, in messages of 500 readings as the bridge makes them. A third of the nodes is of each of three
+domains. A value is a slow walk with noise, rounded to the decimals of its quantity; one reading in a thousand has no
+answer. Quality and scores are the live pipeline's: each channel has the set of its domain (contracts.detector_set), and
+is warmed up by two hours before (but for the bridge's groups, whose frames are six hours long).
+*journal*: messages to synced journal. *close*: journal to synced Parquet files. The folder is on the machine's disk
+(TMPDIR).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -27,22 +30,24 @@ from contracts.record import Record
 from contracts.record_message import ScoredMessage, encode_scored
 from contracts.uplink import BatchIdentity
 from stream_processor.archive_points import points_of_table
-from stream_processor.detectors.contract import Batch
-from stream_processor.detectors.ewma_z import EwmaZ
 from stream_processor.distributed.archive_plan import read_frame
 from stream_processor.distributed.parquet_archive import ParquetArchive
 from stream_processor.distributed.rebuild_process import read_tables
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.line_protocol import Body, build_bodies
+from stream_processor.pipeline.pipeline import Pipeline, Scored
 
 GATEWAYS: Final = 10
 NODES: Final = 250
 QUANTITIES_OF_NODE: Final = ("methane_lel", "carbon_monoxide", "temperature", "relative_humidity", "acceleration")
+DOMAINS: Final = (Domain.GAS, Domain.BRIDGE, Domain.CHEMICAL)
 CHANNELS: Final = NODES * len(QUANTITIES_OF_NODE)
 SECONDS: Final = 800
 ROWS: Final = CHANNELS * SECONDS
 ROWS_OF_MESSAGE: Final = 500
 ROWS_OF_APPEND: Final = 25_000
+WARM_UP_S: Final = 7_200
+WARM_UP_STEP_S: Final = 20
 START_MS: Final = 1_761_955_200_000
 JITTER_MS: Final = 15.0
 BYTES_MAX: Final = 10.0
@@ -105,10 +110,10 @@ def _messages(*, is_rounded: bool) -> Iterator[bytes]:
     level = chance.uniform(5.0, 60.0, CHANNELS)
     phase_ms = chance.integers(0, 1_000, CHANNELS)
     gateway = np.arange(CHANNELS) * GATEWAYS // CHANNELS
-    detector = EwmaZ()
-    detector.grow(CHANNELS)
+    pipeline = Pipeline()
+    pipeline.take_fleet(FleetIndex(_fleet()))
     offset = 0
-    for second in range(SECONDS):
+    for second in (*range(-WARM_UP_S, 0, WARM_UP_STEP_S), *range(SECONDS)):
         level += chance.normal(0.0, 0.1, CHANNELS) * step
         noisy = level + chance.normal(0.0, 1.5, CHANNELS) * step
         value = noisy.astype(np.float32).astype(np.float64)
@@ -118,11 +123,7 @@ def _messages(*, is_rounded: bool) -> Iterator[bytes]:
             )
         is_silent = chance.random(CHANNELS) < 0.001
         value[is_silent] = np.nan
-        score = np.full(CHANNELS, np.nan)
-        heard = np.flatnonzero(~is_silent)
         time_ms = START_MS + 1_000 * second + phase_ms + np.rint(chance.normal(0.0, JITTER_MS, CHANNELS)).astype(int)
-        batch = Batch(heard, time_ms[heard] * 1_000_000, value[heard], step[heard])
-        score[heard] = np.round(detector.score_and_learn(batch), 3)
         received_ns = (START_MS + 1_000 * second + 1_100 + chance.integers(0, 80, GATEWAYS)) * 1_000_000
         received_ns += chance.integers(0, 1_000_000, GATEWAYS)
         for first in range(0, CHANNELS, ROWS_OF_MESSAGE):
@@ -136,18 +137,29 @@ def _messages(*, is_rounded: bool) -> Iterator[bytes]:
                 reason=np.where(is_silent[which], Reason.NO_ANSWER, Reason.OK).astype(np.uint8),
                 is_historical=np.zeros(len(index), np.bool_),
                 batch_index=index.astype(np.int32),
-                batches=tuple(BatchIdentity(f"gw-{number:03d}", 1_761_955_100, second + 1) for number in present),
+                batches=tuple(
+                    BatchIdentity(f"gw-{number:03d}", 1_761_955_100, WARM_UP_S + second + 1) for number in present
+                ),
             )
-            made_ns = int(record.received_ns.max())
-            message = ScoredMessage(
-                offset, made_ns, record, record.phenomenon_ns, score[which], np.zeros(len(index), np.bool_)
-            )
-            yield encode_scored(message)
-            offset += 1
+            said = pipeline.step(record, 1)
+            if second >= 0:
+                yield encode_scored(_scored(offset, said))
+                offset += 1
+
+
+def _scored(offset: int, said: Scored) -> ScoredMessage:
+    return ScoredMessage(
+        source_offset=offset,
+        made_ns=int(said.record.received_ns.max()),
+        record=replace(said.record, reason=said.reason),
+        event_ns=said.event_ns,
+        score_ewma_z=said.score_ewma_z,
+        is_late=said.is_late,
+        other_scores=said.other_scores,
+    )
 
 
 def _fleet() -> FleetSnapshot:
-    domains = list(Domain)[:3]
     place = {"latitude": 1.0, "longitude": 2.0}
     return FleetSnapshot.model_validate(
         {
@@ -155,7 +167,7 @@ def _fleet() -> FleetSnapshot:
             "districts": [{"district_id": "harbour", "name": "Harbour"}],
             "sites": [
                 {"site_id": f"site-{name}", "district_id": "harbour", "domain": name, "name": "S", **place}
-                for name in domains
+                for name in DOMAINS
             ],
             "gateways": [
                 {"gateway_id": f"gw-{number:03d}", "district_id": "harbour", "name": "G"} for number in range(GATEWAYS)
@@ -165,7 +177,7 @@ def _fleet() -> FleetSnapshot:
                     "node_id": f"node-{number:06d}",
                     "gateway_id": f"gw-{number * GATEWAYS // NODES:03d}",
                     "bus_id": "rtu",
-                    "site_id": f"site-{domains[number * len(domains) // NODES]}",
+                    "site_id": f"site-{DOMAINS[number * len(DOMAINS) // NODES]}",
                     "model": "M",
                 }
                 for number in range(NODES)

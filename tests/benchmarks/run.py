@@ -1,8 +1,8 @@
 """`make bench`: the figures of docs/benchmarks.md, with the name of the machine. Takes about a quarter of an hour.
 
 Arguments: names of benchmarks to run only those, of `start`, `agent`, `agent-peers`, `waveform`, `embedded`, `alarm`,
-`load`, `bridge`, `lines`, `pipeline`, `state`, `parquet`, `store`, `index`, `stream`, `path`, `alarm-stack`,
-`detectors`, `nab`, `scenarios`, `trial`.
+`load`, `bridge`, `lines`, `pipeline`, `state`, `parquet`, `store`, `index`, `jobs`, `stream`, `path`,
+`alarm-stack`, `detectors`, `nab`, `scenarios`, `trial`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tests.benchmarks import (
     edge_agent_cost,
     embedded_path,
     influx_index,
+    job_cost,
     line_protocol_cost,
     load_cost,
     parquet_cost,
@@ -48,11 +49,12 @@ BENCHMARKS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = {
     "load": ("The load generator alone", load_cost.measure),
     "bridge": ("Bridge, broker to Kafka", bridge_cost.measure),
     "lines": ("Line protocol", line_protocol_cost.measure),
-    "pipeline": ("The pipeline's step: quality control, one detector, conditions", pipeline_cost.measure),
+    "pipeline": ("The pipeline's step: quality control, detectors, conditions", pipeline_cost.measure),
     "trial": ("Trials: a rule over the archive, the detectors over tables", trial_cost.measure),
     "state": ("State of the score job: snapshot, restore, replay", score_state.measure),
     "parquet": ("Archive to Parquet, and back to line protocol", parquet_cost.measure),
     "store": ("Store job, from Kafka to InfluxDB", store_job.measure),
+    "jobs": ("The jobs' pure parts, by set of detectors", job_cost.measure),
     "stream": ("Jobs on Kafka, beside other ways to write them", stream_jobs.measure),
     "path": ("Whole path, broker to InfluxDB and back", stream_path.measure),
     "alarm-stack": ("Sensor to alarm, city on the servers", sensor_to_alarm.measure_on_stack),

@@ -67,7 +67,7 @@ def _measure_rule(archive: Path, rule: Rule) -> str:
             what = ((channel_id, each.channel.quantity) for channel_id, each in stored.new_contexts.items())
             trial.take_channels(stored.new_contexts, define_all([rule], what))
         if rule.input == "value":
-            trial.step_stored(stored.record, stored.score_ewma_z)
+            trial.step_stored(stored.record, stored.score_ewma_z, stored.other_scores)
         else:
             trial.step(stored.record)
     spent_s = time.process_time() - before_s

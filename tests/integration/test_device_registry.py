@@ -143,6 +143,15 @@ def test_a_running_service_notices_an_import(start, import_fleet, fleet):
     assert answers[0].json()["channels"] == [{"channel_id": 1, "node_id": "gas-1", "quantity": "methane_lel"}]
 
 
+def test_scores_of_a_channel_are_imported_and_told(start, import_fleet, fleet):
+    import_fleet()
+    fleet.write_text(fleet.read_text().replace("# scores", "scores"))
+    assert import_fleet().stdout == f"{fleet}: revision 1 → 2: channel changed 1\n"
+    service = start()
+    assert [channel["scores"] for channel in service.get("/v1/fleet").json()["channels"]] == [["score_novelty"]]
+    assert service.get("/v1/audit", limit=2).json()[1]["detail"] == "scores: None → ['score_novelty']"
+
+
 def test_a_faulty_file_names_every_fault_and_imports_nothing(start, import_fleet, fleet):
     assert import_fleet().returncode == 0
     text = fleet.read_text().replace("set_point = 25.0", "set_point = 2500.0").replace("priority = 4", "priority = 7")

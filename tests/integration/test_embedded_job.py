@@ -19,6 +19,7 @@ from stream_processor import channel_to_store
 from stream_processor.bounded_channel import BoundedChannel
 from stream_processor.channel_to_store import Job
 from stream_processor.configuration import MqttSettings, StoreSettings
+from stream_processor.detectors.group_contract import Frames
 from stream_processor.duckdb_store import DuckdbStore
 from stream_processor.effects import BatchReceived
 from stream_processor.fleet_index import FleetIndex
@@ -29,6 +30,7 @@ from stream_processor.mqtt_to_channel import Bridge
 START_NS = 1_761_955_200_000_000_000
 SECOND_NS = 1_000_000_000
 DEADLINE_S = 20.0
+GROUP = (21, 22, 23)
 
 
 @dataclass
@@ -69,6 +71,25 @@ class RunningJob:
         self.channel.put(BatchReceived("gw-1", None, record))
         await until(lambda: self.taken == count + 1)
 
+    async def hear_frames(self, first: int, count: int) -> None:
+        """A reading of each channel of the group every six minutes."""
+        random = np.random.default_rng(first)
+        times_ns = START_NS + np.repeat(np.arange(first, first + count), len(GROUP)) * 360 * SECOND_NS
+        self.clock.now_ns = int(times_ns[-1])
+        record = Record(
+            channel_id=np.tile(np.array(GROUP, dtype=np.uint32), count),
+            phenomenon_ns=times_ns,
+            received_ns=times_ns,
+            value=np.round(random.normal(5.0, 1.0, len(times_ns)), 1),
+            reason=np.zeros(len(times_ns), dtype=np.uint8),
+            is_historical=np.zeros(len(times_ns), dtype=np.bool_),
+            batch_index=np.zeros(len(times_ns), dtype=np.int32),
+            batches=(None,),
+        )
+        expected = self.taken + len(times_ns)
+        self.channel.put(BatchReceived("gw-1", None, record))
+        await until(lambda: self.taken == expected)
+
     @property
     def taken(self) -> int:
         """Readings that were stored or dropped."""
@@ -93,12 +114,12 @@ def run_with_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     """Runs a scenario beside a running job."""
     monkeypatch.setattr(channel_to_store, "STALE_LOOK_S", 0.005)
 
-    def run(scenario: Callable[[RunningJob], object]) -> None:
+    def run(scenario: Callable[[RunningJob], object], fleet: FleetSnapshot | None = None) -> None:
         clock = WallClock()
         monkeypatch.setattr(channel_to_store, "time", clock)
         settings = StoreSettings(directory=tmp_path, commit_interval_s=0.0)
         store = DuckdbStore(tmp_path)
-        fleet = _fleet()
+        fleet = _fleet() if fleet is None else fleet
         session, channel = HostSession(FleetIndex(fleet), 0), BoundedChannel(1_000)
         job = Job(settings, store, session, channel, Bridge(MqttSettings(), session, channel), lambda: None)
         job.restore(fleet)
@@ -132,6 +153,15 @@ def _fleet() -> FleetSnapshot:
             "channels": [{"channel_id": 11, "node_id": "n", "quantity": "methane_lel"}],
         }
     )
+
+
+def _group_fleet() -> FleetSnapshot:
+    """Three channels that are scored as a group, by both detectors."""
+    rows = _fleet().model_dump(mode="json")
+    rows["nodes"] = [rows["nodes"][0] | {"node_id": f"n{each}"} for each in GROUP]
+    scores = ["score_group_distance", "score_group_forest"]
+    rows["channels"] = [rows["channels"][0] | {"channel_id": n, "node_id": f"n{n}", "scores": scores} for n in GROUP]
+    return FleetSnapshot.model_validate(rows)
 
 
 def test_a_channel_that_falls_silent_is_shown_as_stale_with_its_last_good_value_until_it_is_heard(
@@ -184,3 +214,25 @@ def test_what_a_gateway_thinned_stands_in_the_ledger_and_is_remembered_by_the_ne
         assert list(running.job.ledger.rows()) == [row]
 
     run_with_job(scenario)
+
+
+def test_what_groups_learnt_is_there_after_a_restart_and_their_forest_was_fitted_beside_the_job(
+    run_with_job: Callable[..., None],
+) -> None:
+    states: list[bytes] = []
+
+    async def before(running: RunningJob) -> None:
+        await running.hear_frames(0, 140)
+        (forest,) = running.job.pipeline.groups.forests
+        values = np.full((1, forest.width), 5.0)
+        frame = Frames(np.array([0]), np.array([0]), values, np.full(values.shape, 0.1))
+        await until(lambda: not np.isnan(forest.score(frame)[0]))
+        await running.job.save_snapshot()
+        await running.hear_frames(140, 5)
+        states.append(running.job.pipeline.groups.snapshot())
+
+    async def after(running: RunningJob) -> None:
+        assert running.job.pipeline.groups.snapshot() == states[0]
+
+    run_with_job(before, _group_fleet())
+    run_with_job(after, _group_fleet())

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Protocol
 
 import numpy as np
@@ -24,8 +25,9 @@ import pytest
 
 from broker_config.influxdb import task_name
 from broker_config.influxdb_1 import render_selection
+from contracts.alarm import ConditionInput
 from contracts.fleet import Domain, FleetSnapshot
-from contracts.influx_schema import BUCKETS, READINGS, READINGS_1H, READINGS_1M
+from contracts.influx_schema import BUCKETS, READINGS, READINGS_1H, READINGS_1M, SCORES, TAGS
 from contracts.quality import Reason
 from contracts.record import Record
 from contracts.record_message import HourOfGateway
@@ -270,19 +272,29 @@ def run_target(city: City, board: str, title: str, ref_id: str, chosen: dict[str
     return ask(city, bucket.name, put_in(target["query"], chosen, to_ms - span_s * 1000, to_ms, interval_s))
 
 
-CHANNEL_COLUMNS = ["time", "score", "district", "gateway", "node", "quantity"]
+SCORE_QUERIES = dict(zip(ascii_uppercase, SCORES, strict=False))
+SCORES_STORED = {
+    ConditionInput.SCORE_EWMA_Z,
+    ConditionInput.SCORE_RATE_OF_CHANGE,
+    ConditionInput.SCORE_NOVELTY,
+    ConditionInput.SCORE_RESIDUAL,
+}
+"""By the default sets of gas and bridge, of readings as above."""
 GATEWAY = {"district", "gateway"}
 SHAPES: dict[tuple[str, str, str], tuple[list[str], set[str]]] = {
     # dashboard, panel, query: columns and tags of each series
     ("city", "Complete by district", "A"): (["time", "complete"], {"district"}),
     ("city", "Good and bad readings by domain", "A"): (["time", "count"], set()),
     ("city", "Good and bad readings by domain", "B"): (["time", "count"], set()),
-    ("city", "Highest scores", "A"): (CHANNEL_COLUMNS, set()),
+    **{
+        ("city", "Highest scores", ref_id): (["time", score.value.removeprefix("score_"), *TAGS], set())
+        for ref_id, score in SCORE_QUERIES.items()
+    },
     ("city", "Nodes with the most bad readings", "A"): (["time", "bad readings", "district", "gateway", "node"], set()),
     ("node", "Value", "A"): (["time", "mean"], {"quantity"}),
     ("node", "Value", "B"): (["time", "last"], {"quantity"}),
     ("node", "Quality", "A"): (["time", "max"], {"quantity"}),
-    ("node", "Score", "A"): (["time", "max"], {"quantity"}),
+    **{("node", "Score", ref_id): (["time", "max"], {"quantity"}) for ref_id in SCORE_QUERIES},
     ("node", "By the hour", "A"): (["time", "mean", "min", "max"], {"quantity"}),
     ("node", "Newest value", "A"): (["time", "value"], {"quantity"}),
     ("pipeline", "Complete by gateway and hour", "A"): (["time", "mean"], GATEWAY),
@@ -297,8 +309,13 @@ SHAPES: dict[tuple[str, str, str], tuple[list[str], set[str]]] = {
     ("pipeline", "Newest reading by gateway", "A"): (["time", "value"], GATEWAY),
     ("pipeline", "Stale channels", "A"): (["time", "stale channels"], GATEWAY),
 }
-NOTHING_TO_SHOW = {("pipeline", "Readings that are not good, by cause", "C")}
-"""No device of the test says of itself that its value is none."""
+NOTHING_TO_SHOW = {("pipeline", "Readings that are not good, by cause", "C")} | {
+    (board, title, ref_id)
+    for board, title in (("city", "Highest scores"), ("node", "Score"))
+    for ref_id, score in SCORE_QUERIES.items()
+    if score not in SCORES_STORED
+}
+"""No device of the test says of itself that its value is none, and most detectors score none of its channels."""
 
 
 def test_the_table_of_shapes_has_every_query_of_every_dashboard() -> None:
@@ -368,6 +385,20 @@ def test_the_strangest_channels_are_found(city: City) -> None:
         ("harbour", "gw-1", "gas-1", "methane_lel"),
         ("riverside", "gw-2", "span-1", "strain"),
     }
+
+
+def test_each_detector_has_its_own_list_and_its_own_line(city: City) -> None:
+    for score, channels in (
+        (ConditionInput.SCORE_NOVELTY, {("gas-1", "methane_lel"), ("span-1", "strain")}),
+        (ConditionInput.SCORE_RATE_OF_CHANGE, {("gas-1", "methane_lel")}),
+        (ConditionInput.SCORE_RESIDUAL, {("span-1", "strain")}),
+    ):
+        (ref_id,) = [each for each, asked in SCORE_QUERIES.items() if asked is score]
+        listed = [row for series in run_target(city, "city", "Highest scores", ref_id, ALL) for row in series["values"]]
+        assert {tuple(row[4:]) for row in listed if row[1] > to_score(10.0)} == channels, score
+        drawn = values(run_target(city, "node", "Score", ref_id, ALL | {"node": "gas-1"}), "max")
+        assert bool(drawn) is (("gas-1", "methane_lel") in channels), score
+        assert all(0.5 <= each <= 1.0 for each in drawn)
 
 
 def test_a_node_shows_what_may_be_trusted_apart_from_what_may_not(city: City) -> None:

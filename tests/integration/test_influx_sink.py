@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from contracts.alarm import ConditionInput
 from contracts.influx_schema import series_tags
 from contracts.quality import Reason
 from stream_processor.influx_sink import InfluxSettings, InfluxSink, RefusedLine
@@ -39,8 +40,10 @@ def settings(tmp_path):
     return build
 
 
-def body_of(node: str, *rows: tuple[int, float, int, float], measurement: str = "gas") -> Body:
-    """One body of rows (time in ms, value, reason, score)."""
+def body_of(
+    node: str, *rows: tuple[int, float, int, float], measurement: str = "gas", **other_scores: list[float]
+) -> Body:
+    """One body of rows (time in ms, value, reason, score) and columns of other scores."""
     series = build_series([format_series(measurement, series_tags("harbour", "gw-1", node, "methane_lel"))])
     times, values, reasons, scores = zip(*rows, strict=True)
     points = Points(
@@ -49,6 +52,7 @@ def body_of(node: str, *rows: tuple[int, float, int, float], measurement: str = 
         np.array(values, np.float64),
         np.array(reasons, np.uint8),
         np.array(scores, np.float64),
+        {ConditionInput(name): np.array(column) for name, column in other_scores.items()},
     )
     (body,) = build_bodies(series, points)
     return body
@@ -115,6 +119,23 @@ def test_bad_lines_are_found_among_good_ones(influxd, settings):
     assert set(influxd.stored("mixed").values()) == {float(n) for n in range(2000) if n not in bad}
     assert (sink.counters.stored_lines_total, sink.counters.refused_lines_total) == (1996, 4)
     assert sink.counters.requests_total < 100
+
+
+@pytest.mark.needs_influxdb
+def test_other_scores_come_back_bit_by_bit_and_refused_lines_are_named_once(influxd, settings):
+    start_ms, bad = recent_ms(), {0, 777, 1999}
+    chance = np.random.default_rng(1)
+    columns = {name: chance.random(2000) for name in ("score_novelty", "score_rate_of_change", "score_group_distance")}
+    rows = [(5 + n if n in bad else start_ms + n, float(n), Reason.OK, 0.25) for n in range(2000)]
+    refused, sink = write(settings(influxd.url), body_of("others", *rows, **columns))
+    assert sorted(line.point_index for line in refused) == sorted(bad)
+    assert sink.counters.stored_lines_total == 1997
+    stored = influxd.stored("others")
+    assert {at_ms for field, at_ms in stored if field == "value"} == {rows[n][0] for n in range(2000) if n not in bad}
+    for name, column in columns.items():
+        expected = {rows[n][0]: one for n, one in enumerate(column.tolist()) if one >= 0.5 and n not in bad}
+        assert {at_ms: one for (field, at_ms), one in stored.items() if field == name} == expected
+    assert not any(field == "score_ewma_z" for field, _ in stored)
 
 
 @pytest.mark.needs_influxdb

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 import numpy as np
 import pytest
 
 from broker_config.influxdb_1 import POLICY, render_selection
+from contracts.alarm import ConditionInput
 from contracts.fleet import Domain
 from contracts.influx_schema import BUCKETS, READINGS, READINGS_1H, READINGS_1M, series_tags
 from contracts.quality import Reason
@@ -31,8 +33,8 @@ def server(tmp_path_factory):
         yield running
 
 
-def body_of(node: str, *rows: tuple[int, float, int, float]) -> Body:
-    """One body of rows (time in ms, value, reason, score)."""
+def body_of(node: str, *rows: tuple[int, float, int, float], **other_scores: list[float]) -> Body:
+    """One body of rows (time in ms, value, reason, score) and columns of other scores."""
     series = build_series([format_series("gas", series_tags("harbour", "gw-1", node, "methane_lel"))])
     times, values, reasons, scores = zip(*rows, strict=True)
     points = Points(
@@ -41,6 +43,7 @@ def body_of(node: str, *rows: tuple[int, float, int, float]) -> Body:
         np.array(values, np.float64),
         np.array(reasons, np.uint8),
         np.array(scores, np.float64),
+        {ConditionInput(name): np.array(column) for name, column in other_scores.items()},
     )
     (body,) = build_bodies(series, points)
     return body
@@ -77,6 +80,22 @@ def test_values_come_back_bit_by_bit_and_no_nan_is_written(server):
         start_ms + 100: int(Reason.OUT_OF_RANGE),
         start_ms + 101: int(Reason.CRC_ERROR),
     }
+
+
+def test_other_scores_stand_beside_the_value_and_a_refused_line_takes_none_of_its_neighbours(server):
+    start_ms = time.time_ns() // 1_000_000 - 10_000
+    rows = [(start_ms + at, float(at), Reason.OK, 0.6 + at / 1000) for at in range(50)]
+    novelty, distance = [0.5 + at / 1000 for at in range(50)], [NAN, 1 / 3 + 0.25] * 25
+    body = body_of("others", *rows, score_novelty=novelty, score_group_distance=distance)
+    text = body.text.replace(b"value=20.0,", b'value="a text",')
+    (refused,) = write(server, Body(text, body.point_index))
+    assert (refused.point_index, b"score_novelty=0.52 " in refused.line) == (20, True)
+    for field, column in (("score_novelty", novelty), ("score_group_distance", distance)):
+        expected = {start_ms + at: one for at, one in enumerate(column) if at != 20 and not math.isnan(one)}
+        assert stored(server, "others", field) == expected
+    assert len(stored(server, "others", "value")) == 49
+    assert write(server, body) == []  # the line as it should have been
+    assert stored(server, "others", "score_novelty")[start_ms + 20] == 0.52
 
 
 def test_a_line_that_is_refused_comes_back_and_the_others_stand(server):
@@ -129,12 +148,13 @@ def test_what_the_continuous_query_selects_are_aggregates_of_good_values(server,
     window_ms = 1_000 * bucket.window_s
     first_ms = (time.time_ns() // 1_000_000 // window_ms - 3) * window_ms
     node = f"down-{bucket.name}"
-    rows = [(first_ms, 1.0, Reason.OK, NAN), (first_ms + window_ms - 1, 4.0, Reason.OK, NAN)]
-    write(server, body_of(node, *rows, (first_ms + 1, 900.0, Reason.OUT_OF_RANGE, NAN)))
+    rows = [(first_ms, 1.0, Reason.OK, NAN), (first_ms + window_ms - 1, 4.0, Reason.OK, 0.9)]
+    bad = (first_ms + 1, 900.0, Reason.OUT_OF_RANGE, NAN)
+    write(server, body_of(node, *rows, bad, score_novelty=[0.75, 0.55, NAN]))
     server.ask(render_selection(bucket, Domain.GAS, f"WHERE time >= {first_ms}ms"), READINGS.name)
-    fields = "value_mean, value_min, value_max, value_count"
+    fields = "value_mean, value_min, value_max, value_count, score_ewma_z_max, score_novelty_max"
     (series,) = server.ask(f"SELECT {fields} FROM gas WHERE node = '{node}' GROUP BY *", bucket.name)
-    assert series["values"] == [[first_ms, 2.5, 1.0, 4.0, 2]]
+    assert series["values"] == [[first_ms, 2.5, 1.0, 4.0, 2, 0.9, 0.75]]
     assert series["tags"] == {"district": "harbour", "gateway": "gw-1", "node": node, "quantity": "methane_lel"}
 
 

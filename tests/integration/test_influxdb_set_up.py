@@ -114,8 +114,8 @@ def test_windows_are_computed_of_good_values_and_late_ones_again(influxdb, bucke
     write(
         influxdb,
         [
-            line(0, "value=1,score_ewma_z=0.9"),
-            line(window_ms - 1, "value=4"),
+            line(0, "value=1,score_ewma_z=0.9,score_novelty=0.55"),
+            line(window_ms - 1, "value=4,score_novelty=0.75"),
             line(1, "bad_value=1000,quality=96i"),
             line(window_ms, "value=-2.5,quality=1i"),
         ],
@@ -123,14 +123,15 @@ def test_windows_are_computed_of_good_values_and_late_ones_again(influxdb, bucke
     run_task(influxdb, bucket)
     second = {"mean": -2.5, "min": -2.5, "max": -2.5, "count": 1}
 
-    def expected(first):
-        return {
+    def expected(first, novelty):
+        aggregates = {
             (f"value_{name}", at_ms): number
             for at_ms, numbers in ((first_ms, first), (first_ms + window_ms, second))
             for name, number in numbers.items()
         }
+        return aggregates | {("score_ewma_z_max", first_ms): 0.9, ("score_novelty_max", first_ms): novelty}
 
-    assert influxdb.stored(node, bucket.name) == expected({"mean": 2.5, "min": 1, "max": 4, "count": 2})
-    write(influxdb, [line(2, "value=7")])
+    assert influxdb.stored(node, bucket.name) == expected({"mean": 2.5, "min": 1, "max": 4, "count": 2}, 0.75)
+    write(influxdb, [line(2, "value=7,score_novelty=0.8")])
     run_task(influxdb, bucket)
-    assert influxdb.stored(node, bucket.name) == expected({"mean": 4, "min": 1, "max": 7, "count": 3})
+    assert influxdb.stored(node, bucket.name) == expected({"mean": 4, "min": 1, "max": 7, "count": 3}, 0.8)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from contracts.access import hash_token
+from contracts.alarm import ConditionInput
 from contracts.influx_schema import SCORE_WRITTEN_FROM
 from contracts.kafka_topic import ALARM_CONDITIONS, GATEWAY_COMPLETENESS, GATEWAY_STATUS, QUARANTINE, partition_of
 from contracts.notice import ChannelsLost
@@ -33,6 +34,7 @@ pytestmark = [pytest.mark.needs_kafka, pytest.mark.needs_influxdb]
 
 PARTITIONS = 2
 NAN = float("nan")
+NOVELTY = ConditionInput.SCORE_NOVELTY
 FLEET = fleet_of(2, 2)
 VIEWER = {"Authorization": "Bearer viewer-token"}
 
@@ -130,8 +132,15 @@ def test_nobody_reads_without_a_token(reader):
 
 def test_last_values_come_from_kafka_and_tell_what_was_lost(kafka, reader):
     at_ns = time.time_ns() // 1_000_000 * 1_000_000
+    others = {NOVELTY: np.array([0.713, NAN, 0.9])}
     first = scored_of(
-        1, [1, 2, 1], [at_ns, at_ns, at_ns - 5_000_000], [1.5, NAN, 9.0], [0, Reason.NO_ANSWER, 0], [0.5, NAN, NAN]
+        1,
+        [1, 2, 1],
+        [at_ns, at_ns, at_ns - 5_000_000],
+        [1.5, NAN, 9.0],
+        [0, Reason.NO_ANSWER, 0],
+        [0.5, NAN, NAN],
+        other_scores=others,
     )
     again = scored_of(1, [1], [at_ns + 1_000_000], [77.0])
     lost = scored_of(2, [], [], [], channels_lost=(ChannelsLost("gw-0", (2, 3), Reason.GATEWAY_LOST, at_ns + 1),))
@@ -139,6 +148,7 @@ def test_last_values_come_from_kafka_and_tell_what_was_lost(kafka, reader):
     wait_until("the loss is shown", lambda: latest(reader).get(3, {}).get("reason") == "gateway_lost")
     rows = latest(reader)
     assert (rows[1]["value"], rows[1]["score_ewma_z"], rows[1]["phenomenon_ns"]) == (1.5, 0.5, at_ns)
+    assert (rows[1]["scores"], rows[2]["scores"]) == ({"score_novelty": 0.713}, {})
     assert (rows[2]["value"], rows[2]["reason"]) == (None, "gateway_lost")
 
 
@@ -174,7 +184,10 @@ def test_a_trend_is_the_same_as_that_of_the_embedded_store(influxd, reader, tmp_
     values[reasons == Reason.NO_ANSWER] = NAN
     scores = np.where(reasons < 64, np.round(random.normal(0, 3, count), 3), NAN)
     times[50:] += 60_000_000_000  # a bucket without anything
-    message = scored_of(0, [4] * count, times, values, reasons, scores, batch=BatchIdentity("gw-0", 1, 1))
+    novelty = np.where((reasons < 64) & (random.random(count) < 0.5), np.round(random.random(count), 3), NAN)
+    others = {NOVELTY: novelty, ConditionInput.SCORE_FLAT_LINE: np.full(count, 0.25)}
+    batch = BatchIdentity("gw-0", 1, 1)
+    message = scored_of(0, [4] * count, times, values, reasons, scores, batch=batch, other_scores=others)
     other = scored_of(0, [5] * 3, times[:3], [99.0] * 3)
     write(influxd, [message, other])
     query = {"from_ns": begin_ns, "to_ns": begin_ns + 300_000_000_000, "buckets": 34}
@@ -182,6 +195,8 @@ def test_a_trend_is_the_same_as_that_of_the_embedded_store(influxd, reader, tmp_
     expected = embedded_trend(tmp_path, message, begin_ns, begin_ns + 300_000_000_000, answer["bucket_ns"])
     assert answer.pop("mean") == pytest.approx(expected.pop("mean"))
     assert answer == expected
+    assert set(answer["scores_maximum"]) == {NOVELTY}, "InfluxDB has no score below 0.5"
+    assert any(answer["scores_maximum"][NOVELTY])
     assert 0 < sum(answer["bad_count"]) < sum(answer["observation_count"]) <= count
     assert reader.get("/v1/channels/12345/trend").json()["start_ns"] == []
 
@@ -209,20 +224,28 @@ def embedded_trend(folder, message, from_ns, to_ns, bucket_ns) -> dict:
                 message.record.phenomenon_ns.tolist(),
                 message.record.value.tolist(),
                 message.record.reason.tolist(),
-                np.where(message.score_ewma_z < SCORE_WRITTEN_FROM, NAN, message.score_ewma_z).tolist(),
+                *(
+                    np.where(column < SCORE_WRITTEN_FROM, NAN, column).tolist()
+                    for column in (message.score_ewma_z, message.other_scores[NOVELTY])
+                ),
                 strict=True,
             )
         )
         with store.transaction() as cursor:
-            for time_ns, value, reason, score in rows:
+            for time_ns, value, reason, *scores in rows:
                 cursor.execute(
                     """INSERT INTO observation (commit_seq, channel_id, phenomenon_ns, received_ns, value, reason,
-                                                score_ewma_z, is_late) VALUES (1, 4, $1, $1, $2, $3, $4, false)""",
-                    [time_ns, None if np.isnan(value) else value, reason, None if np.isnan(score) else score],
+                                                score_ewma_z, score_novelty, is_late)
+                       VALUES (1, 4, $1, $1, $2, $3, $4, $5, false)""",
+                    [time_ns, None if np.isnan(value) else value, reason, *map(none_of_nan, scores)],
                 )
         return store.trend(4, from_ns, to_ns, bucket_ns).model_dump()
     finally:
         store.close()
+
+
+def none_of_nan(score: float) -> float | None:
+    return None if np.isnan(score) else score
 
 
 def test_completeness_quarantine_and_health_are_what_the_jobs_told(kafka, reader):

@@ -9,16 +9,28 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from contracts.influx_schema import AGGREGATES, READINGS, READINGS_1H, READINGS_1M, aggregate_field
+from contracts.alarm import ConditionInput
+from contracts.influx_schema import (
+    AGGREGATES,
+    READINGS,
+    READINGS_1H,
+    READINGS_1M,
+    aggregate_field,
+    score_maximum_field,
+)
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
 from contracts.record_message import HourOfGateway, ScoredMessage, encode_scored
+from contracts.score import OTHER_SCORES
 from stream_processor.distributed.archive_plan import read_frame
 from stream_processor.distributed.parquet_archive import ParquetArchive
 from stream_processor.distributed.store_plan import build_completeness, gather_columns, newest_hours, split_lanes
@@ -45,6 +57,8 @@ QUESTIONS = {
     "count": "|> count()",
     "last": "|> last()",
     "largest score": "|> filter(fn: (r) => r._field == 'score_ewma_z') |> max()",
+    "largest novelty": "|> filter(fn: (r) => r._field == 'score_novelty') |> max()",
+    "group scores": "|> filter(fn: (r) => r._field == 'score_group_distance') |> count()",
     "not good": "|> filter(fn: (r) => r._field == 'quality') |> group(columns: ['_value']) |> count(column: 'node')",
 }
 
@@ -56,6 +70,22 @@ COMPLETENESS_QUESTION = "|> filter(fn: (r) => r._measurement == 'completeness') 
 def influxd(tmp_path_factory):
     with running_influxdb(tmp_path_factory.mktemp("influxd")) as server:
         yield server
+
+
+NOVELTY, GROUP = ConditionInput.SCORE_NOVELTY, ConditionInput.SCORE_GROUP_DISTANCE
+
+
+def some_scores(message: ScoredMessage, chance: random.Random) -> dict[ConditionInput, np.ndarray]:
+    """Novelty of all good rows, group scores of those of strain; one message in five has none at all."""
+    if chance.random() < 0.2:
+        return {}
+    record = message.record
+    drawn = np.array([round(chance.random(), 3) for _ in range(len(record))])
+    is_good = record.reason == Reason.OK
+    return {
+        NOVELTY: np.where(is_good, drawn, NAN),
+        GROUP: np.where(is_good & (record.channel_id == STRAIN), drawn, NAN),
+    }
 
 
 def city_messages() -> list[ScoredMessage]:
@@ -76,7 +106,8 @@ def city_messages() -> list[ScoredMessage]:
             rows += [good(OXYGEN, at_ns + 1, 1 / 3), (OXYGEN, at_ns + 1, 20.9, Reason.CLOCK_SUSPECT, 1.5)]
         if offset % 17 == 0:
             rows.append(good(UNKNOWN_CHANNEL, at_ns, 1.0))
-        messages.append(scored_message(len(messages), *rows, received_ns=at_ns + SECOND_NS))
+        plain = scored_message(len(messages), *rows, received_ns=at_ns + SECOND_NS)
+        messages.append(replace(plain, other_scores=some_scores(plain, chance)))
         if (
             offset % 19 == 0
         ):  # two readings of a gateway whose clock began in 1970: one event time, the later one counts
@@ -123,6 +154,13 @@ def archive(folder: Path, messages: list[ScoredMessage]) -> None:
         files.append(0, [read_frame(encode_scored(each)) for each in part], BEGIN_NS)
     while files.close_older(BEGIN_NS + 1, BEGIN_NS):
         pass
+
+
+def archive_of_before(folder: Path, messages: list[ScoredMessage]) -> None:
+    """Files as they were before the other scores were stored."""
+    archive(folder, messages)
+    for path in (folder / "parquet").rglob("*.parquet"):
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns(list(OTHER_SCORES)), path)
 
 
 def ask(url: str, question: str, bucket: str = READINGS.name, stop: str = END) -> list[str]:
@@ -178,6 +216,8 @@ def rebuild(folder: Path, influxd) -> subprocess.CompletedProcess[str]:
 @pytest.mark.needs_influxdb
 def test_a_wiped_influxdb_answers_as_before_after_a_rebuild(influxd, tmp_path):
     messages = city_messages()
+    archive_of_before(tmp_path, messages[:100])
+    messages = [*(replace(each, other_scores={}) for each in messages[:100]), *messages[100:]]
     refused = store(influxd.url, influxd.token_file, messages)
     archive(tmp_path, messages)
     before = {name: ask(influxd.url, question) for name, question in QUESTIONS.items()}
@@ -185,7 +225,6 @@ def test_a_wiped_influxdb_answers_as_before_after_a_rebuild(influxd, tmp_path):
     assert {line.split(",")[-1] for line in completeness} == {"gw-1", "gw-silent"}
     assert refused == 14, "the readings of 400 days ago"
     assert len(before["every point"]) > 900
-    assert before["largest score"]
     assert all(before.values())
     wipe(influxd)
     assert ask(influxd.url, QUESTIONS["count"]) == []
@@ -217,6 +256,15 @@ def check_windows(url: str, begun_s: int) -> None:
             wanted = ask(url, f"{of_points} {digits}", stop=ended)
             assert len(wanted) > 2
             assert ask(url, f"|> filter(fn: (r) => r._field == '{field}') {digits}", bucket.name, ended) == wanted
+        for kind in (ConditionInput.SCORE_EWMA_Z, NOVELTY, GROUP):
+            field = score_maximum_field(kind)
+            window = f"aggregateWindow(every: {bucket.window_s}s, fn: max, createEmpty: false, timeSrc: '_start')"
+            of_points = (
+                f"|> filter(fn: (r) => r._field == '{kind}') |> {window} |> set(key: '_field', value: '{field}')"
+            )
+            wanted = ask(url, of_points, stop=ended)
+            assert wanted
+            assert ask(url, f"|> filter(fn: (r) => r._field == '{field}')", bucket.name, ended) == wanted
 
 
 @pytest.mark.needs_influxdb

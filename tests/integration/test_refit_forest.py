@@ -2,35 +2,69 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stream_processor.detectors.group_contract import Frames
+from stream_processor.detectors.group_forest import RING_SPACING_NS, GroupForest
 from stream_processor.detectors.isolation_fit import fit_forest
-from stream_processor.detectors.isolation_forest import FittedForest, RefitOrder
+from stream_processor.detectors.isolation_forest import RefitOrder
 from stream_processor.refit_forest import ForestRefitter, RefitFailure
 
 WITHIN_S = 60.0
+WIDTH = 4
 
 
-def order_of(row, count=200):
-    samples = np.random.default_rng(row).normal(size=(count, 4)).astype(np.float32)
-    return RefitOrder(row, 1, 7, samples)
+def forest_of(assets=1, frames=140):
+    """A detector whose assets are due."""
+    forest = GroupForest(WIDTH)
+    forest.grow(assets)
+    random = np.random.default_rng(assets)
+    for at in range(frames):
+        values = random.normal(20.0, 1.0, (assets, WIDTH))
+        times_ns = np.full(assets, at * RING_SPACING_NS)
+        forest.learn(Frames(np.arange(assets), times_ns, values, np.full(values.shape, 0.1)))
+    return forest
 
 
-def answers(refitter, orders, wanted):
-    """What came back, and the longest that a step took."""
-    found, longest_s, until_s = [], 0.0, time.monotonic() + WITHIN_S
-    while len(found) < wanted:
-        assert time.monotonic() < until_s, f"{len(found)} of {wanted} answers after {WITHIN_S} s"
+class OneOrder:
+    """Gives one order, whatever is in it, and notes what came of it."""
+
+    def __init__(self, samples):
+        self.orders = [RefitOrder(3, 1, 7, samples)]
+        self.answers = []
+
+    def due_refits(self, limit):
+        given, self.orders = self.orders[:limit], self.orders[limit:]
+        return given
+
+    def take_fitted(self, fitted):
+        self.answers.append(fitted)
+
+    def take_failure(self, row, serial):
+        self.answers.append((row, serial))
+
+
+def step_until(refitter, forests, is_done):
+    """The failures, and the longest that a step took of this thread."""
+    failures, longest_s, until_s = [], 0.0, time.monotonic() + WITHIN_S
+    while not is_done():
+        assert time.monotonic() < until_s, f"nothing after {WITHIN_S} s; failures: {failures}"
         before_s = time.thread_time()
-        found += refitter.step(orders)
+        failures += refitter.step(forests)
         longest_s = max(longest_s, time.thread_time() - before_s)
-        orders = []
         time.sleep(0.02)
-    return found, longest_s
+    return failures, longest_s
+
+
+def score_of(forest, asset):
+    values = np.full((1, WIDTH), 20.0)
+    return forest.score(Frames(np.array([asset]), np.array([0]), values, np.full(values.shape, 0.1)))[0]
 
 
 @pytest.fixture
@@ -46,16 +80,31 @@ def start():
         each.close()
 
 
-def test_forests_come_back_one_after_another_as_if_fitted_on_the_spot_and_a_step_does_not_wait(start):
-    found, longest_s = answers(start(), [order_of(0), order_of(5)], 2)
-    assert [each.row for each in found] == [0, 5]
+def children():
+    """Processes that we have started and not seen the end of (Linux)."""
+    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
+    return {int(each) for task in tasks for each in (task / "children").read_text().split()}
+
+
+def test_all_assets_that_are_due_are_fitted_as_on_the_spot_and_no_step_waits(start):
+    forests = [forest_of(assets=2), forest_of()]
+    failures, longest_s = step_until(
+        start(),
+        forests,
+        lambda: not np.isnan([score_of(forests[at], asset) for at, asset in ((0, 0), (0, 1), (1, 0))]).any(),
+    )
+    assert failures == []
     assert longest_s < 0.2
-    for each in found:
-        assert isinstance(each, FittedForest)
-        here = fit_forest(order_of(each.row))
-        np.testing.assert_array_equal(each.quantiles, here.quantiles)
-        for one, other in zip(each.forests, here.forests, strict=True):
-            np.testing.assert_array_equal(one, other)
+    here = forest_of(assets=2)
+    for order in here.due_refits():
+        here.take_fitted(fit_forest(order))
+    assert here.snapshot() == forests[0].snapshot()
+
+
+def test_no_more_is_ordered_than_can_wait(start):
+    forest = forest_of(assets=9)
+    start(sys.executable, "-c", "import time; time.sleep(50)").step([forest])
+    assert len(forest.due_refits()) == 9 - 4
 
 
 @pytest.mark.parametrize(
@@ -67,19 +116,51 @@ def test_forests_come_back_one_after_another_as_if_fitted_on_the_spot_and_a_step
         ("import time; time.sleep(50)", "timed out"),
     ],
 )
-def test_a_refit_that_fails_is_told_with_its_asset_and_the_next_one_runs(start, program, told):
+def test_a_refit_that_fails_is_told_once_with_its_asset_and_the_next_one_runs(start, program, told):
     refitter = start(sys.executable, "-c", program, timeout_s=WITHIN_S if "sleep" not in program else 0.5)
-    found, _ = answers(refitter, [order_of(3), order_of(4)], 2)
+    forest = forest_of(assets=2)
+    found = []
+    until_s = time.monotonic() + WITHIN_S
+    while len(found) < 2:
+        assert time.monotonic() < until_s
+        found += refitter.step([forest])
+        time.sleep(0.02)
     assert all(isinstance(each, RefitFailure) for each in found)
-    assert found[0].text.startswith("forest 1 of asset 3: ")
+    assert [each.text.partition(":")[0] for each in found] == ["forest 1 of asset 0", "forest 1 of asset 1"]
     assert told in found[0].text
+    assert forest.due_refits() == []  # the next is ordered when it would have been anyway
 
 
 def test_a_program_that_is_not_there_is_told(start):
-    (failure,), _ = answers(start("/no/such/python"), [order_of(1)], 1)
+    asked = OneOrder(np.zeros((200, WIDTH), dtype=np.float32))
+    (failure,), _ = step_until(start("/no/such/python"), [asked], lambda: asked.answers)
     assert "/no/such/python" in failure.text
+    assert asked.answers == [(3, 1)]
 
 
 def test_an_order_that_makes_no_forest_is_told_with_the_reason(start):
-    (failure,), _ = answers(start(), [order_of(2, count=1)], 1)
-    assert "1 frames of asset 2 make no forest" in failure.text
+    asked = OneOrder(np.zeros((1, WIDTH), dtype=np.float32))
+    (failure,), _ = step_until(start(), [asked], lambda: asked.answers)
+    assert "1 frames of asset 3 make no forest" in failure.text
+
+
+def test_a_refitter_that_is_closed_leaves_no_process_and_does_not_wait_for_one():
+    before = children()
+    refitter = ForestRefitter((sys.executable, "-c", "import time; time.sleep(50)"))
+    refitter.step([forest_of(assets=2)])
+    until_s = time.monotonic() + WITHIN_S
+    while not children() - before:
+        assert time.monotonic() < until_s, "no refit was begun"
+        time.sleep(0.02)
+    begun_s = time.monotonic()
+    refitter.close()
+    assert time.monotonic() - begun_s < 10.0
+    assert children() - before == set()
+
+
+def test_a_refitter_that_is_closed_before_its_thread_has_begun_starts_no_process():
+    before = children()
+    refitter = ForestRefitter()
+    refitter.step([forest_of(assets=2)])
+    refitter.close()
+    assert children() - before == set()

@@ -19,10 +19,12 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from contracts.alarm import ConditionEvent
+from contracts.alarm import ConditionEvent, ConditionInput
 from contracts.fleet import FleetSnapshot
-from contracts.kafka_topic import ALARM_CONDITIONS, OBSERVATIONS, QUARANTINE, SCORED, STATE_SNAPSHOTS
-from contracts.record_message import ScoredMessage, decode_scored, encode_observations
+from contracts.kafka_topic import ALARM_CONDITIONS, OBSERVATIONS, QUARANTINE, SCORED, STATE_SNAPSHOTS, partition_of
+from contracts.record import Record
+from contracts.record_message import ObservationMessage, ScoredMessage, decode_scored, encode_observations
+from contracts.uplink import BatchIdentity
 from stream_processor.distributed.partition_state import NOT_A_RECORD, PartitionState
 from stream_processor.fleet_index import restrict_fleet
 from tests.observed_city import SECOND_NS, START_NS, ObservedCity
@@ -171,6 +173,9 @@ def reference(fleet: FleetSnapshot, values: list[tuple[int, bytes]]):
 def assert_same(found: ScoredMessage, expected: ScoredMessage) -> None:
     for name in ("event_ns", "score_ewma_z", "is_late"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), strict=True)
+    assert found.other_scores.keys() == expected.other_scores.keys()
+    for kind, scores in expected.other_scores.items():
+        np.testing.assert_array_equal(found.other_scores[kind], scores, strict=True)
     for name in ("channel_id", "phenomenon_ns", "value", "reason", "batch_index"):
         np.testing.assert_array_equal(getattr(found.record, name), getattr(expected.record, name), strict=True)
     assert found.record.batches == expected.record.batches
@@ -242,3 +247,56 @@ def test_a_worker_restores_all_its_partitions_at_once_before_their_first_message
         until_scored(kafka, before + len(messages) + 1)
         assert following.log().count("partition_restored") == PARTITIONS, "a partition was restored twice"
         assert following.end() == 0
+
+
+FOREST = ConditionInput.SCORE_GROUP_FOREST
+
+
+def forest_fleet() -> FleetSnapshot:
+    """The city's first gateway, whose channels are scored by a forest of their group."""
+    rows = ObservedCity(gateways=1, partitions=PARTITIONS).fleet.model_dump(mode="json")
+    rows["channels"] = [channel | {"scores": [FOREST.value]} for channel in rows["channels"]]
+    return FleetSnapshot.model_validate(rows)
+
+
+def forest_frames(fleet: FleetSnapshot, first: int, count: int) -> tuple[int, bytes]:
+    """Frames of the gateway as one message: a reading of each channel every six minutes."""
+    channels = np.array([channel.channel_id for channel in fleet.channels], dtype=np.uint32)
+    times_ns = START_NS + np.repeat(np.arange(first, first + count), len(channels)) * 360 * SECOND_NS
+    (gateway,) = fleet.gateways
+    record = Record(
+        channel_id=np.tile(channels, count),
+        phenomenon_ns=times_ns,
+        received_ns=times_ns,
+        value=np.round(np.random.default_rng(first).normal(5.0, 1.0, len(times_ns)), 1),
+        reason=np.zeros(len(times_ns), dtype=np.uint8),
+        is_historical=np.zeros(len(times_ns), dtype=np.bool_),
+        batch_index=np.zeros(len(times_ns), dtype=np.int32),
+        batches=(BatchIdentity(gateway.gateway_id, 1, 1 + first),),
+    )
+    message = ObservationMessage(int(times_ns[-1]), record)
+    return partition_of(gateway.gateway_id, PARTITIONS), encode_observations(message)
+
+
+def children_of(pid: int) -> set[str]:
+    """Processes that another one has started (Linux)."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return {child for task in tasks for child in (task / "children").read_text().split()}
+
+
+def test_a_worker_has_forests_fitted_beside_it_and_leaves_no_process(kafka, tmp_path):
+    fleet = forest_fleet()
+    with workers(tmp_path, kafka, fleet, "forester") as (worker,):
+        worker.start()
+        write(kafka, [forest_frames(fleet, first, 10) for first in range(0, 150, 10)])
+        frame = itertools.count(150)
+
+        def is_scored_by_forest() -> bool:
+            write(kafka, [forest_frames(fleet, next(frame), 1)])
+            return any(FOREST in each.other_scores for each in itertools.chain(*scored_of(kafka).values()))
+
+        until(is_scored_by_forest, "no forest came")
+        own = children_of(worker.process.pid)
+        assert worker.end() == 0
+        assert "forest_refit_failed" not in worker.log()
+        assert not [child for child in own if Path("/proc", child).exists()]

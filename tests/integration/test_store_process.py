@@ -10,6 +10,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
+from contracts.alarm import ConditionInput
 from contracts.influx_schema import COMPLETENESS, COMPLETENESS_BUCKET
 from contracts.kafka_topic import QUARANTINE, UPLINK_COMMANDS, partition_of
 from contracts.notice import ChannelsLost
@@ -131,6 +132,10 @@ def test_readings_become_points_and_their_batches_are_acknowledged(kafka, influx
         [1.5, 20.25, 250.0, 1.75, 7.0],
         [0, 0, Reason.OUT_OF_RANGE, Reason.CLOCK_SUSPECT, 0],
         [0.625, 0.499, NAN, NAN, NAN],  # the second one is too low to be written
+        other_scores={
+            ConditionInput.SCORE_NOVELTY: np.array([0.75, 0.7, NAN, 0.3, 0.9]),
+            ConditionInput.SCORE_GROUP_DISTANCE: np.array([NAN, NAN, NAN, 0.5, NAN]),
+        },
         batch=BatchIdentity("gw-0", EPOCH, 3),
         duplicates=(BatchIdentity("gw-0", EPOCH, 1), BatchIdentity("gw-0", EPOCH, 2), BatchIdentity("gw-0", 6, 9)),
         channels_lost=(ChannelsLost("gw-0", (2, 3), Reason.GATEWAY_LOST, at_ns + 3_000_000),),
@@ -148,6 +153,9 @@ def test_readings_become_points_and_their_batches_are_acknowledged(kafka, influx
         ("value", at_ms): 1.5,
         ("value", at_ms + 5): 20.25,
         ("score_ewma_z", at_ms): 0.625,
+        ("score_novelty", at_ms): 0.75,
+        ("score_novelty", at_ms + 5): 0.7,
+        ("score_group_distance", at_ms + 2): 0.5,
         ("bad_value", at_ms + 1): 250.0,
         ("quality", at_ms + 1): Reason.OUT_OF_RANGE,
         ("value", at_ms + 2): 1.75,

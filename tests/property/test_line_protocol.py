@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from contracts.influx_schema import SCORE_WRITTEN_FROM
 from contracts.quality import Level, Reason, level_of
+from contracts.score import OTHER_SCORES, STANDARD
+from contracts.score_columns import OtherScores
 from stream_processor.line_protocol import (
     Points,
     build_bodies,
@@ -74,9 +76,11 @@ SERIES = st.tuples(
 NUMBERS = st.one_of(st.floats(), st.sampled_from([0.0, -0.0, 5e-324, 1.7976931348623157e308, 0.1, 1e21, 1e-7, 123.4]))
 TIMES = st.one_of(st.integers(-(2**63), 2**63 - 1), st.just(1_761_955_200_000_000_000))
 ROWS = st.tuples(st.integers(0, 2), TIMES, NUMBERS, st.sampled_from(sorted(Reason)), NUMBERS)
+OTHERS = st.lists(st.sampled_from(OTHER_SCORES), unique=True, max_size=4)
+SCORE_NUMBERS = st.one_of(st.just(math.nan), st.floats(0.0, 1.0), NUMBERS)
 
 
-def points_of(rows: list[tuple[int, int, float, int, float]]) -> Points:
+def points_of(rows: list[tuple[int, int, float, int, float]], other_scores: OtherScores | None = None) -> Points:
     columns = list(zip(*rows, strict=True)) or [()] * 5
     return Points(
         np.array(columns[0], dtype=np.intp),
@@ -84,6 +88,7 @@ def points_of(rows: list[tuple[int, int, float, int, float]]) -> Points:
         np.array(columns[2], dtype=np.float64),
         np.array(columns[3], dtype=np.uint8),
         np.array(columns[4], dtype=np.float64),
+        other_scores or {},
     )
 
 
@@ -108,6 +113,23 @@ def test_every_point_reads_back_exactly(series, rows, lines_per_body, repeat):
         assert {name: bits(number) for name, number in fields.items()} == {
             name: bits(number) for name, number in expected.items()
         }
+
+
+@given(st.data(), st.lists(ROWS, min_size=1, max_size=20), OTHERS, st.integers(1, 7))
+def test_every_score_of_a_point_reads_back_exactly_from_its_line(data, rows, kinds, lines_per_body):
+    columns = {kind: data.draw(st.lists(SCORE_NUMBERS, min_size=len(rows), max_size=len(rows))) for kind in kinds}
+    points = points_of(rows, {kind: np.array(column, np.float64) for kind, column in columns.items()})
+    bodies = list(build_bodies(build_series(["a,t=0 ", None, "a,t=2 "]), points, lines_per_body))
+    written = [int(index) for body in bodies for index in body.point_index]
+    assert written == [index for index, row in enumerate(rows) if row[0] != 1]
+    for line, index in zip([line for body in bodies for line in body.text.decode().split("\n")], written, strict=True):
+        row, time_ns, value, reason, score = rows[index]
+        _, tags, fields, parsed_ns = parse_line(line)
+        assert (tags, parsed_ns, fields.pop("quality", 0)) == ({"t": str(row)}, time_ns, reason)
+        scores = {STANDARD: score, **{kind: column[index] for kind, column in columns.items()}}
+        expected = {kind.value: bits(one) for kind, one in scores.items() if math.isfinite(value) and is_written(one)}
+        assert {name: bits(number) for name, number in fields.items() if name.startswith("score_")} == expected
+        assert len(fields) == len(expected) + math.isfinite(value)
 
 
 @given(st.text())

@@ -107,6 +107,7 @@ SHELLS: dict[str, str] = {
     "broker_config.cli": "the command line; writes a broker's files",
     "broker_config.set_up_influxdb": "makes buckets and tasks on an InfluxDB server",
     "broker_config.set_up_influxdb_1": "asks and changes an InfluxDB 1.8",
+    "broker_config.set_up_influxdb_3": "asks and changes an InfluxDB 3",
     "broker_config.set_up_kafka": "makes topics on a Kafka cluster",
     "console.cli": "the command line",
     "console.desk": "what the routes have at hand: services, store, clock",

@@ -102,6 +102,8 @@ class City:
         self.latest_revision = 0
         self.acknowledgements = []
         self.is_broker_connected = True
+        self.has_scores = True
+        """Whether trends have any."""
         self.outbox_events = 0
         self.losses = None
         """What gw-1 says that it had to give up."""
@@ -199,9 +201,17 @@ class City:
                 channel_id=channel_id, from_ns=from_ns, to_ns=to_ns, bucket_ns=bucket, start_ns=starts,
                 minimum=[None if one is None else one - 1 for one in mean],
                 maximum=[None if one is None else one + 1.5 for one in mean],
-                mean=mean, score_ewma_z_maximum=[0.0] * len(starts),
+                mean=mean, score_ewma_z_maximum=[None if bad or not self.has_scores else 0.1 for bad in is_bad],
+                scores_maximum=trend_scores(is_bad) if self.has_scores else {},
                 observation_count=[2] * len(starts), bad_count=[2 if bad else 0 for bad in is_bad],
             )  # fmt: skip
+
+
+def trend_scores(is_bad):
+    """As InfluxDB has them: from 0.5 on; one score that stands alone, and a run of them."""
+    novelty = [0.5 + at % 40 / 100 if at % 40 > 20 and not bad else None for at, bad in enumerate(is_bad)]
+    rate = [0.75 if at in {50, 51, 180} else None for at, _ in enumerate(is_bad)]
+    return {"score_novelty": novelty, "score_rate_of_change": rate}
 
 
 FLEET = {

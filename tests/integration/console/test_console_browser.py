@@ -217,6 +217,46 @@ def test_a_row_opens_its_trend_and_the_filter_narrows_the_rows(page, city):
     assert page.faults() == []
 
 
+def test_the_highest_score_stands_in_the_row_and_all_of_them_in_the_panel(page, city):
+    methane = "[data-channel='gd-0001/methane_lel'] .score"
+    assert (page.text(f"{methane} b"), page.text(f"{methane} small")) == ("0.40", "recent mean")
+    page.find("[data-channel='gd-0001/methane_lel'] .node button").click()
+    page.see("#score-chart canvas")
+    page.see_text("[data-score=score_group_distance]", "none: it takes 3 like channels here, there are 1")
+    for name in ("● recent mean", "■ novelty", "◆ rate of change"):
+        page.see_text("#score-chart .u-legend", name)
+    assert "group" not in page.text("#score-chart .u-legend"), "one methane detector is no group"
+    page.see_text("[data-score=score_novelty]", "none yet: warming up")
+    city.report((1, {"scores": {"score_novelty": 0.71, "score_rate_of_change": 0.5}}), (2, {"score_ewma_z": None}))
+    page.see(f"{methane}[data-unusual]")
+    assert (page.text(f"{methane} b"), page.text(f"{methane} small")) == ("0.71", "novelty")
+    page.see_text("[data-channel='gd-0001/carbon_monoxide'] .score", "warming up")
+    page.see_text("[data-score=score_novelty][data-unusual]", "0.71 (7.3 sigma)")
+    assert "0.50 (3.0 sigma)" in page.text("[data-score=score_rate_of_change]")
+    page.screenshot("scores")
+    assert page.faults() == []
+    page.find("[name=text]").send_keys("bridge")
+    page.eventually(lambda: len(page.channels()) == 2, "the channel of the panel is not in the table any more")
+    city.report((1, {"value": None, "level": "bad", "reason": "no_answer", "scores": {}}))
+    page.see_text("[data-score=score_novelty]", "none: the reading is bad")
+    city.stream_processor.stop()
+    page.see("#scores .not-live")
+    city.stream_processor.start()
+    page.eventually(lambda: not page.find("#scores .not-live").is_displayed(), "the scores are live again", 15)
+
+
+def test_a_channel_without_a_score_in_the_time_of_the_chart_says_so(page, city):
+    city.has_scores = False
+    page.find("[data-channel='sg-0001/strain'] .node button").click()
+    page.see_text("#score-chart-empty", "No scores to draw in this time")
+    assert not page.find("#score-chart").is_displayed()
+    city.has_scores = True
+    page.find("[data-span='1h']").click()
+    page.see("#score-chart canvas")
+    assert not page.find("#score-chart-empty").is_displayed()
+    assert page.faults() == []
+
+
 def test_what_a_full_gateway_gave_up_stands_on_the_page_and_in_the_gateways_panel(page, city):
     city.losses = AgentLosses(thinned_readings_total=12_340, since_ns=time.time_ns())
     page.see_text("#banners", "gw-1 (12,340 thinned, 0 dropped, told ")
@@ -244,6 +284,7 @@ def test_another_device_signs_in_with_a_password_from_the_page_and_sign_out_ends
 def test_a_phone_shows_the_page_without_scrolling_sideways(page, city, width):
     city.raise_alarm(title="Methane above 25 %LEL at a place with a rather long name")
     city.report((1, {"value": None, "level": "bad", "reason": "no_answer", "last_good_ns": time.time_ns()}))
+    city.report((2, {"scores": {"score_rate_of_change": 0.88}}))
     page.browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 844, "deviceScaleFactor": 2, "mobile": True},
@@ -258,5 +299,8 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(page, city, width):
     page.find("[data-channel='gd-0001/methane_lel'] .node button").click()
     page.see("#chart[data-drawn=yes] canvas")
     page.screenshot(f"phone-trend-{width}")
+    panel = "const p = document.querySelector('.panel'); return [p.scrollWidth, p.clientWidth]"
+    content, shown = page.browser.execute_script(panel)
+    assert content <= shown, "nothing of the panel lies beside the screen"
     assert page.browser.execute_script(measure)[0] == width
     assert page.faults() == []

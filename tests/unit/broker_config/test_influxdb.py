@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise, product
 
 from broker_config.influxdb import former_task_name, plan_changes, render_task, task_name
 from contracts.fleet import Domain
-from contracts.influx_schema import AGGREGATES, BUCKETS, READINGS, READINGS_1H, READINGS_1M, aggregate_field
+from contracts.influx_schema import (
+    AGGREGATES,
+    BUCKETS,
+    READINGS,
+    READINGS_1H,
+    READINGS_1M,
+    SCORES,
+    aggregate_field,
+    score_maximum_field,
+)
 
 BUCKETS_AS_TOLD = {
     bucket.name: {
@@ -56,13 +66,17 @@ def test_another_or_sleeping_task_is_mended_in_place():
         assert change.document == {"flux": render_task(READINGS_1H, Domain.GAS), "status": "active"}
 
 
-def test_a_task_reads_the_raw_readings_of_a_domain_and_writes_each_aggregate():
+def test_a_task_reads_the_raw_readings_of_a_domain_and_writes_each_aggregate_and_the_maximum_of_each_score():
     for bucket, domain in product((READINGS_1M, READINGS_1H), Domain):
         flux = render_task(bucket, domain)
         assert flux.count(f'from(bucket: "{READINGS.name}")') == 1
-        assert flux.count(f'r._measurement == "{domain}" and r._field == "value"') == 1
-        assert flux.count(f'to(bucket: "{bucket.name}")') == len(AGGREGATES)
-        assert all(f'"{aggregate_field(aggregate)}"' in flux for aggregate in AGGREGATES)
+        assert flux.count(f'r._measurement == "{domain}" and r._field == field') == 1
+        streams = [block.split("\n") for block in flux.strip().split("\n\n")[3:]]
+        assert [(stream[0], re.search(r"fn: (\w+)", stream[1])[1], stream[2].split('"')[3]) for stream in streams] == [
+            *(('readings(field: "value")', each, aggregate_field(each)) for each in AGGREGATES),
+            *((f'readings(field: "{score}")', "max", score_maximum_field(score)) for score in SCORES),
+        ]
+        assert all(stream[-1] == f'    |> to(bucket: "{bucket.name}")' for stream in streams)
 
 
 def test_the_domains_take_turns_within_one_interval():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from broker_config.influxdb_1 import POLICY, Policy, parse_duration, plan_statements, query_name, render_query
 from contracts.fleet import Domain
-from contracts.influx_schema import BUCKETS, READINGS, READINGS_1H, READINGS_1M
+from contracts.influx_schema import BUCKETS, READINGS, READINGS_1H, READINGS_1M, SCORES, score_maximum_field
 
 DATABASES = {
     bucket.name: {POLICY: Policy(bucket.retention_s, bucket.shard_group_s, is_default=True)} for bucket in BUCKETS
@@ -46,6 +48,13 @@ def test_another_policy_and_another_query_are_mended_in_place():
     )
     assert altered.text == "ALTER RETENTION POLICY citysense ON readings DURATION 30d SHARD DURATION 1d DEFAULT"
     assert made_anew.text.startswith("DROP CONTINUOUS QUERY readings_1m_gas ON readings; CREATE CONTINUOUS QUERY")
+
+
+def test_the_query_of_an_earlier_release_that_has_no_scores_is_made_anew():
+    former = re.sub(r", max\(score_\w+\) AS \w+", "", QUERIES["readings_1h_fire"])
+    assert "score" not in former
+    (made_anew,) = plan_statements(DATABASES, QUERIES | {"readings_1h_fire": former})
+    assert all(f"max({score}) AS {score_maximum_field(score)}" in made_anew.text for score in SCORES)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("720h0m0s", 2_592_000), ("0s", 0), ("1h30m0s", 5_400)])

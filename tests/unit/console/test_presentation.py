@@ -38,6 +38,7 @@ from contracts.fleet import Domain, FleetSnapshot, LifecycleState
 from contracts.quality import REASONS, Level, Reason
 from contracts.quantity import QUANTITIES
 from contracts.query import AgentLosses, ChannelLatest, GatewayHealth, LatestPage, PipelineHealth
+from contracts.score import OTHER_SCORES, STANDARD
 
 NOON_NS = 1_795_348_800_000_000_000  # 2026-11-22T12:00:00Z
 EN = Reader(Wording(Language.EN), dt.UTC, NOON_NS + 60_000_000_000)
@@ -66,7 +67,7 @@ def cells(reader=EN, **fields):
 
 def test_a_good_value_stands_with_its_unit():
     good = cells()
-    assert (good.value, good.quality, good.last_good, good.score) == ("12.3 %LEL", "good", "", "0.52")
+    assert (good.value, good.quality, good.last_good) == ("12.3 %LEL", "good", "")
     assert good.observed_ms == NOON_NS // 1_000_000
 
 
@@ -75,7 +76,7 @@ def test_a_good_value_stands_with_its_unit():
 def test_a_bad_observation_never_shows_a_current_number_and_gives_its_reason(reason, value):
     bad = cells(value=value, level="bad", reason=reason.wire_name, last_good_value=7.0)
     assert bad.value == NO_VALUE
-    assert bad.score == NO_VALUE
+    assert (bad.score, bad.detector, bad.is_unusual) == (NO_VALUE, "", False)
     assert bad.quality == f"BAD: {REASONS[reason].text}"
     assert bad.last_good == "last good 7.0 %LEL at 12:00:00"
 
@@ -133,9 +134,9 @@ def test_an_alarm_on_a_score_says_why_in_the_detector_s_words():
         }
     )  # fmt: skip
     fields = describe_alarm(alarm, "Station", EN)
-    assert (fields.value, fields.set_point) == ("9.5 %LEL", f"score 0.712, set-point 0.667: {why}")
+    assert (fields.value, fields.set_point) == ("9.5 %LEL", f"flat line score 0.712, set-point 0.667: {why}")
     plain = alarm.model_copy(update={"explanation": ""})
-    assert describe_alarm(plain, "Station", EN).set_point == "score 0.712, set-point 0.667"
+    assert describe_alarm(plain, "Station", EN).set_point == "flat line score 0.712, set-point 0.667"
 
 
 def answered(*sources, state=None):
@@ -230,6 +231,7 @@ def test_every_text_that_is_asked_for_stands_in_the_table_and_none_is_idle():
         "counter": ["nodes", "good", "uncertain", "bad", "silent", "gateways", "quarantine"],
         "fleet.quality": ["all", "not_good"], "fleet.order": ["bad_first", "place"],
         "trend.span": ["10m", "1h", "24h"],
+        "score": [STANDARD, *OTHER_SCORES], "score_means": [STANDARD, *OTHER_SCORES],
     }  # fmt: skip
     made = {f"{family}.{member}" for family, members in families.items() for member in members}
     folder = Path(console.__file__).parent

@@ -28,12 +28,14 @@ from console.feed_plan import INTERVALS_NS, FeedPlan, Part
 from console.fleet_query import FleetQuery, Order
 from console.session_store import SessionStore
 from console.sign_in_throttle import ADDRESSES_MAX, FAILURES_MAX, WINDOW_NS, SignInThrottle
+from console.texts import Language, Wording
 from console.trend_chart import build_chart
 from console.view_model import Change
-from contracts.alarm import ConditionDefinition
+from contracts.alarm import ConditionDefinition, ConditionInput
 from contracts.configuration import parse_settings
 from contracts.errors import ConfigurationError
 from contracts.query import Trend
+from contracts.score import STANDARD
 
 FOLDER = Path(console.__file__).parent
 MS = 1_000_000
@@ -120,35 +122,62 @@ def trend(*buckets, bucket_s=2):
     )  # fmt: skip
 
 
+def chart_of(trend, conditions=(), scores=(STANDARD,)):
+    return build_chart(trend, conditions, scores, Wording(Language.EN))
+
+
 def test_a_line_breaks_where_nothing_was_observed():
-    chart = build_chart(trend((0, 1.0), (1, 1.0), (9, 1.0), (10, 1.0)), ())
+    chart = chart_of(trend((0, 1.0), (1, 1.0), (9, 1.0), (10, 1.0)))
     assert chart.mean == [1.0, 1.0, None, 1.0, 1.0]
     assert chart.time_s == [1.0, 3.0, 5.0, 19.0, 21.0]
 
 
 def test_a_channel_that_reports_seldom_is_no_gap():
-    chart = build_chart(trend(*((number, 1.0) for number in range(0, 100, 5)), (200, 1.0)), ())
+    chart = chart_of(trend(*((number, 1.0) for number in range(0, 100, 5)), (200, 1.0)))
     assert chart.mean.count(None) == 1
 
 
 def test_bad_buckets_break_the_line_and_are_striped():
-    chart = build_chart(trend((0, 1.0), (1, None), (2, None), (3, 1.0), (4, None)), ())
+    chart = chart_of(trend((0, 1.0), (1, None), (2, None), (3, 1.0), (4, None)))
     assert chart.mean == [1.0, None, None, 1.0, None]
     assert chart.bad_spans_s == [(2.0, 6.0), (8.0, 10.0)]
 
 
 def test_no_observation_at_all_gives_an_empty_chart():
-    chart = build_chart(trend(), ())
+    chart = chart_of(trend())
     assert (chart.time_s, chart.from_s, chart.to_s) == ([], 0.0, 600.0)
 
 
-def test_set_points_of_a_score_are_not_drawn_on_the_value_s_scale():
+def test_set_points_of_a_score_are_drawn_on_the_scale_of_scores():
     rows = tuple(
         ConditionDefinition(condition_id=f"c-{kind[:5]}", channel_id=1, input=kind, set_point=5, priority=1,
                             colour="red", title=kind)
         for kind in ("value", "score_ewma_z")
     )  # fmt: skip
-    assert [row.title for row in build_chart(trend((0, 1.0)), rows).set_points] == ["value"]
+    chart = chart_of(trend((0, 1.0)), rows)
+    assert [row.title for row in chart.set_points] == ["value"]
+    assert [row.title for row in chart.score_set_points] == ["score_ewma_z"]
+
+
+def test_each_score_has_a_line_as_long_as_the_chart_that_breaks_where_the_others_do():
+    novelty, flat, residual = (
+        ConditionInput.SCORE_NOVELTY, ConditionInput.SCORE_FLAT_LINE, ConditionInput.SCORE_RESIDUAL
+    )  # fmt: skip
+    told = trend((0, 1.0), (1, 1.0), (2, 1.0), (9, 1.0)).model_copy(
+        update={
+            "score_ewma_z_maximum": [0.1, 0.2, 0.2, 0.3],
+            "scores_maximum": {novelty: [None, 0.7, None, 0.8], residual: [None, 0.6, None, None]},
+        }
+    )
+    chart = chart_of(told, scores=(STANDARD, flat, novelty))
+    assert len(chart.time_s) == 5
+    assert {line.name: line.maximum for line in chart.scores} == {
+        "recent mean": [0.1, 0.2, 0.2, None, 0.3],
+        "flat line": [None] * 5,
+        "novelty": [None, 0.7, None, None, 0.8],
+        "prediction": [None, 0.6, None, None, None],
+    }, "also one that the channel has no more"
+    assert [line.kind for line in chart.scores] == [STANDARD, flat, novelty, residual]
 
 
 # --- credentials, throttle, back-off

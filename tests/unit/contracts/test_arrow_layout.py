@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from contracts import arrow_layout
 from contracts.arrow_layout import END_OF_STREAM, ArrowColumns
 from contracts.record_message import OBSERVATION_SCHEMA, SCORED_SCHEMA
 
@@ -100,9 +99,8 @@ def test_columns_of_another_length_or_with_values_that_the_schema_has_not_are_re
         stream.encode([columns[0].astype(np.int64) - 1_000, *columns[1:]])
 
 
-def test_no_more_layouts_are_remembered_than_is_said(monkeypatch):
-    monkeypatch.setattr(arrow_layout, "LAYOUTS_KEPT", 3)
-    reader = ArrowColumns(OBSERVATION_SCHEMA)
+def test_no_more_layouts_are_remembered_than_is_said():
+    reader = ArrowColumns(OBSERVATION_SCHEMA, layouts_kept=3)
     for count in (1, 2, 3, 4, 5, 1):
         stream = written_by_arrow(OBSERVATION_SCHEMA, columns_of(OBSERVATION_SCHEMA, count))
         assert len(reader.decode(stream, len(stream))[0]) == count

@@ -86,6 +86,22 @@ def test_a_reference_to_nothing_is_named_with_its_owner(table, row, fault):
         FleetSnapshot.model_validate(changed(table, row))
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (None, None),
+        ([], ()),
+        (["score_novelty", "score_flat_line", "score_novelty"], ("score_flat_line", "score_novelty")),
+        (["score_ewma_z"], ()),
+        (["score_group_forest"], ("score_group_forest",)),
+    ],
+)
+def test_the_scores_of_a_channel_are_kept_each_once_in_one_order_without_the_standard_one(given, kept):
+    channel = Channel.model_validate(FLEET["channels"][0] | {"scores": given})
+    assert channel.scores == kept
+    assert Channel.model_validate_json(channel.model_dump_json()) == channel
+
+
 @pytest.mark.parametrize("table", KEYS)
 def test_a_name_that_stands_twice_is_named_with_how_often(table):
     (row,) = FLEET[table]
@@ -114,6 +130,8 @@ def test_all_faults_are_told_at_once():
     [
         (Channel, FLEET["channels"][0] | {"quantity": "mood"}, "quantity 'mood' is not one of methane_lel"),
         (Channel, FLEET["channels"][0] | {"channel_id": 0}, "channel_id"),
+        (Channel, FLEET["channels"][0] | {"scores": ["value"]}, "not one of score_ewma_z"),
+        (Channel, FLEET["channels"][0] | {"scores": ["residual"]}, r"did you mean score_residual\?"),
         (Site, FLEET["sites"][0] | {"latitude": 90.1}, "latitude"),
         (Site, FLEET["sites"][0] | {"longitude": -180.1}, "longitude"),
         (Site, FLEET["sites"][0] | {"latitude": float("nan")}, "latitude"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contracts.alarm import ConditionInput
 from contracts.fleet import Domain
 from contracts.influx_schema import (
     AGGREGATES,
@@ -13,8 +14,11 @@ from contracts.influx_schema import (
     FIELDS,
     MEASUREMENTS,
     READINGS,
+    SCORES,
     TAGS,
+    FieldType,
     aggregate_field,
+    score_maximum_field,
     series_tags,
 )
 
@@ -35,7 +39,15 @@ def test_tags_stand_in_the_order_that_influxdb_sorts_them_to():
 
 def test_no_name_is_both_a_tag_and_a_field():
     assert not set(TAGS) & set(FIELDS)
-    assert not {aggregate_field(each) for each in AGGREGATES} & set(FIELDS)
+    downsampled = [*map(aggregate_field, AGGREGATES), *map(score_maximum_field, SCORES)]
+    assert not set(downsampled) & {*FIELDS, *TAGS}
+    assert len(set(downsampled)) == len(AGGREGATES) + len(SCORES)
+
+
+def test_every_score_is_a_field_of_its_own_name():
+    assert [field for field in FIELDS if field.startswith("score_")] == [score.value for score in SCORES]
+    assert {*SCORES, ConditionInput.VALUE} == set(ConditionInput)
+    assert all(FIELDS[score].field_type is FieldType.FLOAT for score in SCORES)
 
 
 def test_what_is_downsampled_is_kept_longer_than_what_it_is_made_from():

@@ -39,15 +39,25 @@ def example() -> str:
 
 @pytest.fixture
 def make_fleet():
-    """`make_fleet({"gas-1": ["methane_lel"]})`: a fleet file; each channel with a condition, if it is methane."""
+    """`make_fleet({"gas-1": ["methane_lel"]})`: a fleet file; each channel with a condition, if it is methane.
 
-    def make(nodes: dict[str, list[str]], set_point: float = 25.0, state: str = "active") -> str:
+    `scores={"methane_lel": ["score_novelty"]}` gives the channels of a quantity scores of their own.
+    """
+
+    def make(
+        nodes: dict[str, list[str]],
+        set_point: float = 25.0,
+        state: str = "active",
+        scores: dict[str, list[str]] | None = None,
+    ) -> str:
         text = PLACES
         for node_id, quantities in nodes.items():
             text += f'[[node]]\nnode_id = "{node_id}"\ngateway_id = "gw"\nbus_id = "bus"\nsite_id = "station"\n'
             text += f'model = "m"\nstate = "{state}"\n'
             for quantity in quantities:
                 text += f'[[node.channel]]\nquantity = "{quantity}"\n'
+                if quantity in (scores or {}):
+                    text += f"scores = {scores[quantity]}\n"
                 if quantity == "methane_lel":
                     text += f'[[node.channel.condition]]\ncondition_id = "{node_id}-high"\nset_point = {set_point}\n'
                     text += 'priority = 1\ncolour = "red"\ntitle = "Methane high"\n'

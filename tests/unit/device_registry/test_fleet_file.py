@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from contracts.errors import ConfigurationError
@@ -87,6 +89,33 @@ def test_the_set_point_of_a_score_is_between_0_and_1_whatever_the_quantity_can_b
         parse_fleet_file(text, "fleet.toml")
 
 
+def test_the_example_says_how_a_channel_gets_scores_of_its_own(example):
+    (written,) = re.findall(r"^# (scores = \[.*?\])", example, re.MULTILINE)
+    (node,) = parse_fleet_file(example.replace("# scores", "scores"), "example_fleet.toml").node
+    assert node.channel[0].scores
+    assert [f'"{kind}"' for kind in node.channel[0].scores] == re.findall(r'"\w+"', written)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("novelty", "; did you mean score_novelty?"),
+        ("score_novlety", "; did you mean score_novelty?"),
+        ("Score_Flat_Line", "; did you mean score_flat_line?"),
+        ("group", "score_group_forest"),
+        ("value", "score_group_forest"),
+        ("zzzz", "score_group_forest"),
+        (7, "score_group_forest"),
+    ],
+)
+def test_a_score_that_there_is_not_is_named_with_its_place_and_what_may_be_meant(make_fleet, name, hint):
+    text = make_fleet({"gas-1": ["methane_lel"]}, scores={"methane_lel": ["score_residual", name]})
+    ((path, message),) = faults_of(text).items()
+    assert path == "$.node[0].channel[0].scores[1]"
+    assert message.startswith(f"{name!r}: not one of score_ewma_z, score_robust_z, ")
+    assert message.endswith(hint), "without a likely one the list is the end"
+
+
 def test_faults_of_form_and_of_meaning_are_named_together(make_fleet):
     text = make_fleet({"gas-1": ["methane_lel", "methane_lel"]}, set_point=500) + "surprise = 1\n"
     text += '[[node]]\nnode_id = "gas-1"\ngateway_id = "gone"\n'
@@ -117,6 +146,8 @@ def test_faults_of_form_and_of_meaning_are_named_together(make_fleet):
         f"[[node]]\n[[node.channel]]\nquantity = 'level'\n[[node.channel.condition]]\nset_point = 1{'0' * 400}",
         f"[[node]]\n[[node.channel]]\nquantity = 'level'\n[[node.channel.condition]]\ndeadband = 1{'0' * 400}",
         "[[node]]\n[[node.channel]]\nquantity = 'level'\n[[node.channel.condition]]\nset_point = 1\ninput = ['x']",
+        "[[node]]\n[[node.channel]]\nquantity = 'level'\nscores = 'score_novelty'",
+        "[[node]]\n[[node.channel]]\nquantity = 'level'\nscores = [['score_novelty'], {a = 1}]",
     ],
 )
 def test_a_file_of_a_wrong_form_is_faults_and_never_a_crash(text):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sqlite3
 import threading
 from pathlib import Path
@@ -94,6 +96,59 @@ def test_a_changed_set_point_is_one_change_with_before_and_after(load, store, sn
     assert (imported.action, imported.kind, imported.key) == ("imported", "fleet", "fleet.toml")
     assert (changed.action, changed.key, changed.by, changed.time_ns) == ("changed", "gas-1-high", "cli:test", 1_000)
     assert changed.detail == "set_point: 25.0 → 20.0"
+
+
+def test_scores_of_a_channel_alone_are_one_change_that_says_before_and_after(load, store, snapshot):
+    load({"gas-1": GAS})
+    assert [channel.scores for channel in snapshot().channels] == [None, None]
+    own = {"methane_lel": ["score_flat_line", "score_novelty"]}
+    imported = load({"gas-1": GAS}, scores=own)
+    assert [(change.action, change.kind, change.key) for change in imported.changes] == [
+        ("changed", "channel", "gas-1/methane_lel")
+    ]
+    assert [(channel.channel_id, channel.scores) for channel in snapshot().channels] == [
+        (1, ("score_flat_line", "score_novelty")),
+        (2, None),
+    ]
+    whole, changed = store.read_audit(2, None)
+    assert (whole.action, whole.revision) == ("imported", 2)
+    assert (changed.action, changed.kind, changed.key) == ("changed", "channel", "gas-1/methane_lel")
+    assert changed.detail == "scores: None → ['score_flat_line', 'score_novelty']"
+
+
+def test_a_default_is_not_told_so_that_a_reader_of_before_goes_on_until_scores_are_used(load, store):
+    """Its records refuse what they do not know (version 0.1.0: no scores of channels)."""
+    load({"gas-1": GAS}, scores={"temperature": ["score_novelty"]})
+    told = json.loads(store.build_snapshot().body)["channels"]
+    assert told == [
+        {"channel_id": 1, "node_id": "gas-1", "quantity": "methane_lel"},
+        {"channel_id": 2, "node_id": "gas-1", "quantity": "temperature", "scores": ["score_novelty"]},
+    ]
+
+
+def test_no_other_score_than_the_standard_one_is_not_the_same_as_the_default(load, snapshot):
+    load({"gas-1": GAS}, scores={"methane_lel": []})
+    assert [channel.scores for channel in snapshot().channels] == [(), None]
+    assert load({"gas-1": GAS}, scores={"methane_lel": []}).changes == []
+    assert len(load({"gas-1": GAS}).changes) == 1
+    assert [channel.scores for channel in snapshot().channels] == [None, None]
+
+
+def test_scores_in_another_order_twice_or_with_the_standard_one_are_the_same_scores(load):
+    load({"gas-1": GAS}, scores={"methane_lel": ["score_flat_line", "score_novelty"]})
+    again = ["score_novelty", "score_ewma_z", "score_flat_line", "score_novelty"]
+    assert load({"gas-1": GAS}, scores={"methane_lel": again}).changes == []
+
+
+def test_a_channel_that_comes_back_has_its_number_and_the_scores_of_the_file(load, snapshot):
+    load({"gas-1": GAS}, scores={"methane_lel": ["score_novelty"]})
+    load({"gas-1": ["temperature"]}, retire_missing=True)
+    load({"gas-1": GAS}, scores={"methane_lel": ["score_residual"]})
+    assert [(channel.channel_id, channel.scores) for channel in snapshot().channels] == [
+        (1, ("score_residual",)),
+        (2, None),
+    ]
+    assert load({"gas-1": GAS}, scores={"methane_lel": ["score_residual"]}).changes == []
 
 
 DISK_FAULT = {
@@ -229,7 +284,7 @@ REWRITINGS = {
     "UPDATE registry SET revision = 0": BOTH,
     "DELETE FROM registry": BOTH,
     "REPLACE INTO audit SELECT entry_id, 0, 'me', 0, '', '', '', '' FROM audit LIMIT 1": {"sqlite"},
-    "REPLACE INTO channel VALUES (1, 'gas-1', 'level', 0)": {"sqlite"},
+    "REPLACE INTO channel VALUES (1, 'gas-1', 'level', 0, NULL)": {"sqlite"},
     "TRUNCATE audit": {"postgresql"},
     "TRUNCATE channel CASCADE": {"postgresql"},
     "TRUNCATE registry": {"postgresql"},
@@ -306,18 +361,68 @@ def test_a_file_of_version_0_1_0_is_opened_and_goes_on(path, make_fleet, example
         assert [(row.channel_id, row.quantity) for row in snapshot.channels] == [(1, "methane_lel")]
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgresql)])
+def place_of_version_2(request, tmp_path):
+    """With a channel 1 under maintenance, a retired channel 2, and three revisions."""
+    if request.param == "sqlite":
+        place = tmp_path / "fleet.sqlite"
+        with contextlib.closing(sqlite3.connect(place)) as file:
+            file.executescript((GOLDEN / "version_2.sql").read_text())
+        return place
+    server = request.getfixturevalue("postgresql_server")
+    place = PostgresqlAddress(server.empty_database("fleet_version_2"), server.password_file)
+    with server.connect("fleet_version_2") as client:
+        client.execute((GOLDEN / "version_2_postgresql.sql").read_text())
+    return place
+
+
+def test_a_registry_of_version_2_is_opened_with_all_channels_on_their_default_and_goes_on(place_of_version_2, example):
+    with Store(place_of_version_2, is_service=True) as store:
+        assert store.read_revision() == 3, "a channel without a word on scores is what it was"
+        snapshot = FleetSnapshot.model_validate_json(store.build_snapshot().body)
+        assert [(row.channel_id, row.scores) for row in snapshot.channels] == [(1, None)]
+        assert (len(store.read_audit(100, None)), snapshot.nodes[0].state) == (12, "maintenance")
+        with store._database.transaction(is_read_only=True) as connection:
+            of_before = connection.exec_driver_sql("SELECT * FROM live_channel").fetchall()
+        assert of_before == [(1, "gas-1", "methane_lel")], "what a service of version 2 asks, if it still runs"
+        wanted = parse_fleet_file(example, "example_fleet.toml")
+        assert store.import_fleet(wanted, "example_fleet.toml", "cli:test", 3_000).changes == []
+        both = example.replace("# scores", "scores") + '[[node.channel]]\nquantity = "temperature"\nscores = []\n'
+        changed = store.import_fleet(parse_fleet_file(both, "f"), "f", "cli:test", 3_000)
+        assert [(change.action, change.key) for change in changed.changes] == [
+            ("restored", "gas-1/temperature"),
+            ("changed", "gas-1/methane_lel"),
+            ("changed", "gas-1/temperature"),
+        ]
+    with Store(place_of_version_2) as again:
+        snapshot = FleetSnapshot.model_validate_json(again.build_snapshot().body)
+        assert [(row.channel_id, row.scores) for row in snapshot.channels] == [(1, ("score_novelty",)), (2, ())]
+
+
+def test_an_upgrade_that_fails_half_way_leaves_the_version_before(place_of_version_2, monkeypatch):
+    def lose_power(*_):
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr("device_registry.store._write_version", lose_power)
+    with pytest.raises(RuntimeError, match="power cut"):
+        Store(place_of_version_2)
+    monkeypatch.undo()
+    with Store(place_of_version_2) as store:
+        assert store.read_revision() == 3
+
+
 @pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_postgresql)])
 def test_a_store_of_another_version_is_left_alone(engine, request, tmp_path):
     if engine == "sqlite":
         place = tmp_path / "fleet.sqlite"
         later = sqlite3.connect(place)
-        later.execute("PRAGMA user_version = 3")
+        later.execute("PRAGMA user_version = 4")
         later.close()
     else:
         server = request.getfixturevalue("postgresql_server")
         place = PostgresqlAddress(server.make_database("fleet_later"), server.password_file)
-        server.execute("CREATE TABLE registry_schema AS SELECT 3::bigint AS version", "fleet_later")
-    with pytest.raises(StoreVersionError, match="version 3, this program knows 2"):
+        server.execute("CREATE TABLE registry_schema AS SELECT 4::bigint AS version", "fleet_later")
+    with pytest.raises(StoreVersionError, match="version 4, this program knows 3"):
         Store(place)
 
 

@@ -21,6 +21,7 @@ from contracts.influx_schema import (
     FIELDS,
     MEASUREMENTS,
     READINGS,
+    SCORES,
     TAGS,
     aggregate_field,
 )
@@ -35,7 +36,7 @@ OWN_COLUMNS = {"bad", "code", "highest", "mean", "min", "max"}
 """Columns that a query names for itself."""
 SHOWN_COLUMNS = {
     influx_query.COMPLETENESS_COLUMN,
-    influx_query.SCORE_COLUMN,
+    *influx_query.DETECTORS.values(),
     influx_query.BAD_COLUMN,
     influx_query.STALE_COLUMN,
     influx_query.MISSING_COLUMN,
@@ -170,6 +171,41 @@ def test_panels_that_read_all_raw_data_of_a_city_look_back_a_quarter_of_an_hour(
         is_last_only = target["query"].startswith("SELECT last(")
         if is_raw and not is_of_one_node and not is_last_only:
             assert panel["timeFrom"] == "15m", panel["title"]
+
+
+@pytest.mark.parametrize(("name", "title"), [("node", "Score"), ("city", "Highest scores")])
+def test_every_score_is_shown_under_the_name_of_its_detector(name: str, title: str) -> None:
+    (panel,) = [each for each in committed(name)["panels"] if each["title"] == title]
+    assert len(panel["targets"]) == len(SCORES)
+    for score, target in zip(SCORES, panel["targets"], strict=True):
+        detector = score.value.removeprefix("score_")
+        assert f'max("{score.value}")' in target["query"]
+        assert target.get("alias", f"$tag_quantity {detector}") == f"$tag_quantity {detector}"
+        assert name == "node" or f'AS "{detector}"' in target["query"]
+
+
+def test_the_highest_score_of_a_row_is_a_column_of_its_own_by_which_the_list_is_sorted() -> None:
+    (panel,) = [each for each in committed("city")["panels"] if each["title"] == "Highest scores"]
+    merge, highest, order = panel["transformations"]
+    assert merge["id"] == "merge"
+    assert (highest["id"], highest["options"]["reduce"]["reducer"]) == ("calculateField", "max")
+    (sorted_by,) = panel["options"]["sortBy"]
+    assert highest["options"]["alias"] == sorted_by["displayName"] == influx_query.SCORE_COLUMN
+    assert order["options"]["indexByName"] == {
+        "Time": 0,
+        "score": 1,
+        "district": 2,
+        "gateway": 3,
+        "node": 4,
+        "quantity": 5,
+    }
+
+
+def test_scores_have_a_line_at_three_sigma() -> None:
+    (panel,) = [each for each in committed("node")["panels"] if each["title"] == "Score"]
+    defaults = panel["fieldConfig"]["defaults"]
+    assert defaults["custom"]["thresholdsStyle"]["mode"] == "dashed"
+    assert [step["value"] for step in defaults["thresholds"]["steps"]] == [None, 0.5]
 
 
 def test_every_quantity_is_shown_with_its_unit_and_digits() -> None:

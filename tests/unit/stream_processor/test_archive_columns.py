@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from contracts.alarm import ConditionInput
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
+from contracts.score import OTHER_SCORES
 from contracts.uplink import BatchIdentity
 from stream_processor.archive_columns import TABLE_SCHEMA, build_parts, rows_of_messages
 from stream_processor.archive_points import points_of_table
@@ -66,6 +70,7 @@ def test_a_row_says_all_that_it_belongs_to():
         "quality": "uncertain",
         "reason": "clock_suspect",
         "score_ewma_z": -1.25,
+        **dict.fromkeys(OTHER_SCORES),
         "is_late": False,
         "epoch": 7,
         "batch": 3,
@@ -154,6 +159,52 @@ def test_tags_that_need_escapes_come_back_as_they_were():
     assert lines_of_parts({"domain=gas": odd}) == [
         b"gas,district=harbour,gateway=gw-1,node=a\\ b\\,c\\=d,quantity=methane_lel value=1.0 %d" % T
     ]
+
+
+NOVELTY, RATE = ConditionInput.SCORE_NOVELTY, ConditionInput.SCORE_RATE_OF_CHANGE
+
+
+def messages_with_other_scores():
+    """A message with two other scores, one with none, one with lost channels, one with a third score."""
+    lost = ChannelsLost("gw-1", (METHANE,), Reason.GATEWAY_LOST, T + 5)
+    first = scored_message(1, good(OXYGEN, T, 1.0, 0.1), good(METHANE, T + 2, 2.0, 0.2), channels_lost=(lost,))
+    last = scored_message(3, good(METHANE, T + 1, 3.0), (METHANE, T + 9, 250.0, Reason.OUT_OF_RANGE, NAN))
+    return [
+        replace(first, other_scores={NOVELTY: np.array([NAN, 0.625]), RATE: np.array([0.501, 0.0])}),
+        scored_message(2, good(METHANE, T + 3, 4.0)),
+        replace(last, other_scores={NOVELTY: np.array([0.75, NAN])}),
+    ]
+
+
+def test_every_row_has_its_own_other_scores_and_null_where_it_has_none():
+    (table,) = parts_of(*messages_with_other_scores()).values()
+    assert table.schema == TABLE_SCHEMA
+    assert table.select(["value", "score_novelty", "score_rate_of_change"]).to_pylist() == [
+        {"value": 3.0, "score_novelty": 0.75, "score_rate_of_change": None},
+        {"value": 2.0, "score_novelty": 0.625, "score_rate_of_change": 0.0},
+        {"value": 4.0, "score_novelty": None, "score_rate_of_change": None},
+        {"value": None, "score_novelty": None, "score_rate_of_change": None},
+        {"value": 250.0, "score_novelty": None, "score_rate_of_change": None},
+        {"value": 1.0, "score_novelty": None, "score_rate_of_change": 0.501},
+    ]
+    assert all(table.column(kind).null_count == len(table) for kind in set(OTHER_SCORES) - {NOVELTY, RATE})
+
+
+def test_points_of_parquet_have_the_other_scores_and_those_of_older_files_none():
+    (table,) = parts_of(*messages_with_other_scores()).values()
+    _, points, _ = points_of_table(table, "gas")
+    np.testing.assert_array_equal(points.other_scores[NOVELTY], [0.75, 0.625, NAN, NAN, NAN, NAN])
+    np.testing.assert_array_equal(points.other_scores[RATE], [NAN, 0.0, NAN, NAN, NAN, 0.501])
+    assert set(points.other_scores) == {NOVELTY, RATE}, "a score that no row has is not told"
+    unknown = replace(scored_message(4, good(OXYGEN, T, 1.0)), other_scores={NOVELTY: np.array([0.25])})
+    (stranger,) = parts_of(unknown, contexts={}).values()
+    both = pa.concat_tables([stranger, table], promote_options="permissive")
+    _, known, without_channel = points_of_table(both, "gas")
+    assert (len(known), without_channel) == (len(table), 1)
+    np.testing.assert_array_equal(known.other_scores[NOVELTY], points.other_scores[NOVELTY])
+    series, old, _ = points_of_table(table.drop_columns(list(OTHER_SCORES)), "gas")
+    assert old.other_scores == {}
+    assert len([line for body in build_bodies(series, old) for line in body.text.split(b"\n")]) == len(table)
 
 
 def test_nothing_makes_no_file():

@@ -95,6 +95,8 @@ def test_3_says_what_is_wrong_with_a_line():
         (400, 'bucket name "/x" is in db/rp form but has an empty database'),  # 1.8
         (400, "invalid character in database name: must be ASCII, containing only letters, numbers, underscores, or "),
         (400, "db name did not start with a number or letter"),  # 3
+        (400, "namespace name 'read ings' contains invalid character, character number 4 is not whitelisted"),  # 3
+        (400, "missing bucket value"),  # 3
         (401, "authorization failed"),  # 1.8
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from contracts.alarm import ConditionInput
 from contracts.quality import Reason
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.line_protocol import (
@@ -18,17 +19,20 @@ from stream_processor.line_protocol import (
 from stream_processor.pipeline.pipeline import Pipeline
 
 BEGINNING = "gas,district=harbour,gateway=gw-1,node=gas-001,quantity=methane_lel"
-NAN = float("nan")
+NAN, INF = float("nan"), float("inf")
 
 
 @pytest.fixture
 def lines_of(fleet):
     series = series_of_fleet([11, 13], FleetIndex(fleet).contexts)
 
-    def build(*rows):
+    def build(*rows, **other_scores):
         columns = list(zip(*rows, strict=True))
         types = (np.intp, np.int64, np.float64, np.uint8, np.float64)
-        points = Points(*(np.array(column, dtype) for column, dtype in zip(columns, types, strict=True)))
+        points = Points(
+            *(np.array(column, dtype) for column, dtype in zip(columns, types, strict=True)),
+            {ConditionInput(name): np.array(column) for name, column in other_scores.items()},
+        )
         (body,) = build_bodies(series, points)
         return body.text.decode().split("\n")
 
@@ -56,6 +60,31 @@ def test_a_line(lines_of, value, reason, score, fields):
     assert lines_of((0, 1_761_955_200_000_000_007, value, reason, score)) == [
         f"{BEGINNING} {fields} 1761955200000000007"
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "score", "novelty", "residual", "fields"),
+    [
+        (20.5, Reason.OK, 0.6, 0.7, 0.5, "value=20.5,score_ewma_z=0.6,score_novelty=0.7,score_residual=0.5"),
+        (20.5, Reason.OK, 0.1, 0.7, 0.499, "value=20.5,score_novelty=0.7"),
+        (20.5, Reason.OK, NAN, NAN, 0.7, "value=20.5,score_residual=0.7"),
+        (20.5, Reason.OK, 0.6, NAN, INF, "value=20.5,score_ewma_z=0.6"),
+        (20.5, Reason.CLOCK_SUSPECT, NAN, 0.7, 0.8, "value=20.5,score_novelty=0.7,score_residual=0.8,quality=1i"),
+        (20.5, Reason.OUT_OF_RANGE, NAN, 0.7, NAN, "bad_value=20.5,score_novelty=0.7,quality=96i"),
+        (NAN, Reason.NO_ANSWER, NAN, 0.7, 0.7, "quality=64i"),
+        (20.5, Reason.OK, NAN, -INF, NAN, "value=20.5"),
+    ],
+)
+def test_the_other_scores_are_fields_of_the_same_line(lines_of, value, reason, score, novelty, residual, fields):
+    plain, at_ns = (0, 1, 1.0, Reason.OK, NAN), 1_761_955_200_000_000_007
+    nobody = [NAN]
+    assert lines_of(
+        plain,
+        (0, at_ns, value, reason, score),
+        plain,
+        score_novelty=[*nobody, novelty, *nobody],
+        score_residual=[*nobody, residual, *nobody],
+    ) == [f"{BEGINNING} value=1.0 1", f"{BEGINNING} {fields} {at_ns}", f"{BEGINNING} value=1.0 1"]
 
 
 def test_an_unknown_reason_code_is_bad(lines_of):

@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from contracts.alarm import ConditionInput
 from contracts.errors import RecordError
 from contracts.record_message import encode_scored
+from contracts.score import OTHER_SCORES
 from stream_processor.distributed import parquet_archive
 from stream_processor.distributed.archive_plan import (
     HEAD_BYTES,
@@ -151,6 +156,49 @@ def test_a_file_is_zstd_and_says_where_rows_are(tmp_path):
     columns = [group.column(number) for number in range(group.num_columns)]
     assert {column.compression for column in columns} == {"ZSTD"}
     assert all(column.is_stats_set for column in columns)
+
+
+def with_scores(offset: int) -> bytes:
+    """A message as `frame` makes one, whose rows have a score of novelty."""
+    rows = [good(channel, T + offset * SECOND_NS, offset + channel / 100) for channel in (METHANE, OXYGEN, STRAIN)]
+    scores = {ConditionInput.SCORE_NOVELTY: np.array([0.125, np.nan, 0.875])}
+    return encode_scored(replace(scored_message(offset, *rows), other_scores=scores))
+
+
+def as_of_before(value: bytes) -> bytes:
+    """A scored message without other scores as it was written when there were none: its head does not speak of them."""
+    (length,) = struct.unpack_from("<I", value, len(value) - 4)
+    head = value[len(value) - 4 - length : -4]
+    older = head.replace(b', "scores": []', b"").replace(b',"scores":[]', b"")
+    assert len(older) < len(head)
+    return value[: len(value) - 4 - length] + older + struct.pack("<I", len(older))
+
+
+def test_a_journal_that_an_older_program_began_is_gone_on_with_and_closed(tmp_path):
+    rows = [good(channel, T, channel / 100) for channel in (METHANE, OXYGEN, STRAIN)]
+    archive_of(tmp_path).append(0, [read_frame(as_of_before(encode_scored(scored_message(0, *rows))))], NOW_NS)
+    archive = archive_of(tmp_path)
+    archive.append(0, [read_frame(with_scores(1))], NOW_NS)
+    close_all(archive)
+    assert values_in(tmp_path) == expected(0, 1)
+    sql = f"SELECT value, score_novelty FROM '{tmp_path}/parquet/**/*.parquet' WHERE score_novelty IS NOT NULL"
+    assert sorted(duckdb.sql(sql).fetchall()) == [(1 + METHANE / 100, 0.125), (1 + STRAIN / 100, 0.875)]
+
+
+def test_files_of_before_the_other_scores_are_read_beside_new_ones_by_one_line_of_sql(tmp_path):
+    archive = archive_of(tmp_path)
+    archive.append(0, frames(0, 0), NOW_NS)
+    close_all(archive)
+    for path in tmp_path.rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.drop_columns(list(OTHER_SCORES)), path, compression="zstd", store_schema=False)
+    archive.append(0, [read_frame(with_scores(1))], NOW_NS + 1)
+    close_all(archive)
+    assert values_in(tmp_path) == expected(0, 1), "without union_by_name: columns that both have"
+    source = f"read_parquet('{tmp_path}/parquet/**/*.parquet', hive_partitioning = true, union_by_name = true)"
+    answer = duckdb.sql(f"SELECT value, score_novelty FROM {source} ORDER BY value").fetchall()
+    assert [value for value, _ in answer] == expected(0, 1)
+    assert [score for _, score in answer if score is not None] == [0.125, 0.875]
 
 
 def test_an_old_journal_is_closed_and_a_young_or_empty_one_is_not(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from contracts.alarm import ConditionInput
 from contracts.kafka_topic import GATEWAY_COMPLETENESS, GATEWAY_STATUS, QUARANTINE, SCORED
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
@@ -46,6 +47,14 @@ def test_a_late_reading_does_not_replace_a_newer_one_and_a_loss_does():
     assert latest(state) == {4: (3.0, "ok"), 5: (1.0, "ok"), 6: (2.0, "ok")}
     take_scored(state, scored_of(3, [], [], [], channels_lost=(ChannelsLost("g", (5, 8), Reason.BUS_LOST, 300),)))
     assert latest(state)[5] == latest(state)[8] == (None, "bus_lost")
+
+
+def test_all_scores_of_a_message_stand_at_its_channels():
+    state = ReadState()
+    others = {ConditionInput.SCORE_NOVELTY: np.array([0.75, np.nan])}
+    take_scored(state, scored_of(1, [5, 6], [200, 200], [1.0, 2.0], score=[0.5, 0.25], other_scores=others))
+    rows = {row.channel_id: (row.score_ewma_z, row.scores) for row in state.latest.page(0).channels}
+    assert rows == {5: (0.5, {ConditionInput.SCORE_NOVELTY: 0.75}), 6: (0.25, {})}
 
 
 def test_a_channel_of_the_fleet_that_was_never_heard_is_not_shown():

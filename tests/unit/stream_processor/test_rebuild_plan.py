@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from contracts.alarm import ConditionInput
 from contracts.configuration import parse_settings
 from contracts.errors import ConfigurationError
 from contracts.quality import Reason
+from contracts.score import OTHER_SCORES
 from stream_processor.archive_columns import SCHEMA, build_parts, rows_of_messages
 from stream_processor.distributed import rebuild_process
 from stream_processor.distributed.rebuild_aggregates import (
@@ -107,14 +111,17 @@ def test_windows_are_computed_by_folder_and_not_of_times_that_cannot_be():
     ]
 
 
-def windows_of(folder: Path, *files, **values) -> list[bytes]:
-    """Lines of the windows of messages that stand in files, one a list of messages."""
+def windows_of(folder: Path, *files, old: tuple[int, ...] = (), **values) -> list[bytes]:
+    """Lines of the windows of messages that stand in files, one a list of messages.
+
+    `old`: those that were written before the other scores were stored.
+    """
     contexts = FleetIndex(small_fleet()).contexts
     paths = []
     for number, messages in enumerate(files):
         for part in build_parts(rows_of_messages(messages), contexts):
             paths.append(folder / f"part-{number}-{part.folder.replace('/', '-')}.parquet")
-            write_parquet(paths[-1], part.table)
+            write_parquet(paths[-1], part.table.drop_columns(list(OTHER_SCORES)) if number in old else part.table)
     defaults = {"window_us": 60_000_000, "from_us": 0, "until_us": 2**60, "is_every_district": True, "districts": []}
     parameters = {"paths": [str(path) for path in paths], **defaults, **values}
     with duckdb.connect() as connection:
@@ -138,6 +145,47 @@ def test_a_window_counts_good_values_once_a_time_and_takes_the_last(tmp_path):
         METHANE_SERIES + fields % (b"2.5", b"2.0", b"3.0", 2, T),
         METHANE_SERIES + fields % (b"7.5", b"7.5", b"7.5", 1, T + MINUTE_NS),
     ]
+
+
+NOVELTY, RATE = ConditionInput.SCORE_NOVELTY, ConditionInput.SCORE_RATE_OF_CHANGE
+
+
+def test_a_window_has_the_highest_of_each_score_that_influxdb_has(tmp_path):
+    rows = [good(METHANE, T + second * SECOND_NS, 1.0, score) for second, score in enumerate((0.6, 0.75, NAN))]
+    told = replace(
+        scored_message(1, *rows), other_scores={NOVELTY: np.array([0.5, 0.875, 0.2]), RATE: np.array([0.1, NAN, 0.4])}
+    )
+    low = replace(scored_message(3, good(METHANE, T + MINUTE_NS, 1.0, 0.4)), other_scores={NOVELTY: np.array([0.499])})
+    later = {RATE: np.array([0.625]), NOVELTY: np.array([0.75])}
+    again = replace(scored_message(2, good(METHANE, T + SECOND_NS, 1.0, 0.3)), other_scores=later)
+    second, first = windows_of(tmp_path, [told], [again, low])
+    assert first == (
+        METHANE_SERIES + b" value_mean=1.0,value_min=1.0,value_max=1.0,value_count=3i,score_ewma_z_max=0.75,"
+        b"score_rate_of_change_max=0.625,score_novelty_max=0.75 %d" % T
+    ), "the point that came again has its later scores, and keeps those that it was not given anew"
+    assert second == METHANE_SERIES + b" value_mean=1.0,value_min=1.0,value_max=1.0,value_count=1i %d" % (T + MINUTE_NS)
+
+
+@pytest.mark.parametrize("old", [(0,), (0, 1)])
+def test_windows_are_made_of_files_with_and_without_the_other_scores(tmp_path, old):
+    first = [scored_message(1, good(METHANE, T, 1.0, 0.75))]
+    second = [replace(scored_message(2, good(METHANE, T + 1, 3.0)), other_scores={NOVELTY: np.array([0.875])})]
+    novelty = b"" if 1 in old else b",score_novelty_max=0.875"
+    assert windows_of(tmp_path, first, second, old=old) == [
+        METHANE_SERIES
+        + b" value_mean=2.0,value_min=1.0,value_max=3.0,value_count=2i,score_ewma_z_max=0.75%s %d" % (novelty, T)
+    ]
+
+
+def test_a_file_that_lacks_what_a_point_is_made_of_is_named_and_one_without_other_scores_is_read(tmp_path):
+    (part,) = build_parts(rows_of_messages([scored_message(1, good(METHANE, T, 1.0))]), {})
+    path = tmp_path / "part.parquet"
+    write_parquet(path, part.table.drop_columns(list(OTHER_SCORES)))
+    (table,) = rebuild_process.read_tables(path)
+    assert table.column("value").to_pylist() == [1.0]
+    write_parquet(path, part.table.drop_columns(["value", "reason"]))
+    with pytest.raises(ValueError, match=r"part\.parquet: no column reason, value"):
+        next(rebuild_process.read_tables(path))
 
 
 def test_a_window_that_has_not_ended_and_another_district_are_left_out(tmp_path):

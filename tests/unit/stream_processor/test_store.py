@@ -5,15 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import duckdb
 import numpy as np
 import pytest
 
+from contracts.alarm import ConditionInput
 from contracts.notice import BatchesLost, Quarantined
 from contracts.quality import Reason
+from contracts.score import OTHER_SCORES
 from contracts.uplink import BatchIdentity
-from stream_processor.duckdb_store import DuckdbStore
+from stream_processor.duckdb_store import SCHEMA_VERSION, DuckdbStore
 from stream_processor.errors import StoreBusyError, StoreCorruptError
 from stream_processor.fleet_index import FleetIndex
 from stream_processor.parquet_export import ParquetExport
@@ -152,6 +155,69 @@ def test_a_trend_counts_bad_readings_and_leaves_them_out_of_the_band(store, pipe
     assert trend.start_ns == [time_ns, time_ns + 10 * 10**9]
     assert (trend.minimum, trend.maximum, trend.mean) == ([5.0, None], [7.0, None], [6.0, None])
     assert (trend.observation_count, trend.bad_count) == ([3, 1], [1, 1])
+
+
+NOVELTY, FLAT_LINE = ConditionInput.SCORE_NOVELTY, ConditionInput.SCORE_FLAT_LINE
+
+
+def commit_with_scores(pipeline, record, scores):
+    """As `commit_of`, with these other scores in place of the pipeline's."""
+    commit = commit_of(pipeline, record)
+    columns = {kind: np.array(column) for kind, column in scores.items()}
+    return replace(commit, scored=replace(commit.scored, other_scores=columns))
+
+
+def test_a_trend_has_the_highest_of_each_score_that_there_is(store, pipeline, record_of, time_ns):
+    first = record_of((11, 0, 5.0), (11, 1, 7.0), (12, 1, 7.0))
+    store.commit(commit_with_scores(pipeline, first, {NOVELTY: [0.25, 0.125, 0.9], FLAT_LINE: [np.nan, np.nan, 0.5]}))
+    store.commit(commit_with_scores(pipeline, record_of((11, 12, 5.0), batch=2), {}))
+    store.commit(commit_with_scores(pipeline, record_of((11, 22, 5.0), batch=3), {NOVELTY: [0.75]}))
+    trend = store.trend(11, time_ns, time_ns + 30 * 10**9, 10 * 10**9)
+    assert trend.scores_maximum == {NOVELTY: [0.25, None, 0.75]}
+    assert store.trend(11, time_ns + 10**12, time_ns + 2 * 10**12, 10**9).scores_maximum == {}
+    assert set(store.trend(12, time_ns, time_ns + 10 * 10**9, 10**9).scores_maximum) == {NOVELTY, FLAT_LINE}
+
+
+def test_the_other_scores_go_to_parquet_as_the_pipeline_gave_them(tmp_path, store, fleet, pipeline, record_of):
+    store.commit(commit_with_scores(pipeline, record_of((11, 0, 5.0), batch=1), {}))
+    store.commit(
+        commit_with_scores(pipeline, record_of((11, 1, 6.0), (12, 1, 7.0), batch=2), {NOVELTY: [np.nan, 0.123]})
+    )
+    ParquetExport(store, tmp_path / "parquet").export(fleet)
+    sql = f"SELECT value, score_novelty, score_flat_line FROM '{tmp_path}/parquet/**/*.parquet' ORDER BY value"
+    assert duckdb.sql(sql).fetchall() == [(5.0, None, None), (6.0, None, None), (7.0, 0.123, None)]
+
+
+def test_a_store_of_version_1_keeps_its_rows_and_gets_a_column_for_each_score(
+    tmp_path, store, fleet, pipeline, record_of
+):
+    store.commit(commit_of(pipeline, record_of((11, 0, 5.0), batch=1)))
+    with store.transaction() as cursor:
+        for kind in OTHER_SCORES:
+            cursor.execute(f"ALTER TABLE observation DROP COLUMN {kind}")
+        cursor.execute("UPDATE store_version SET version = 1")
+    store.close()
+    again = DuckdbStore(tmp_path)
+    again.commit(commit_with_scores(pipeline, record_of((11, 1, 6.0), batch=2), {NOVELTY: [0.5]}))
+    assert rows_in(again, "SELECT value, score_novelty FROM observation ORDER BY value") == [(5.0, None), (6.0, 0.5)]
+    assert rows_in(again, "SELECT version FROM store_version") == [(SCHEMA_VERSION,)]
+    assert ParquetExport(again, tmp_path / "parquet").export(fleet) == 2
+    again.close()
+    DuckdbStore(tmp_path).close()
+
+
+def test_a_store_of_a_later_version_is_refused_and_left_as_it_is(tmp_path, store, pipeline, record_of):
+    store.commit(commit_of(pipeline, record_of((11, 0, 5.0), batch=1)))
+    with store.transaction() as cursor:
+        cursor.execute("UPDATE store_version SET version = 99")
+        cursor.execute("ALTER TABLE observation DROP COLUMN score_novelty")
+    store.close()
+    with pytest.raises(StoreCorruptError, match=r"hot\.duckdb: schema version 99, this program knows 2"):
+        DuckdbStore(tmp_path)
+    with duckdb.connect(tmp_path / "hot.duckdb") as connection:
+        names = [name for name, *_ in connection.execute("DESCRIBE observation").fetchall()]
+    assert "score_novelty" not in names
+    assert "score_residual" in names
 
 
 def test_parquet_holds_each_row_once_with_provenance_and_files_are_never_rewritten(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.alarm import ConditionInput
 from contracts.errors import RecordError
 from contracts.notice import ChannelsLost
 from contracts.quality import Reason
@@ -54,6 +55,28 @@ def test_a_reading_and_a_lost_channel_are_points():
             "gas,district=harbour,gateway=gw-0,node=node-1,quantity=methane_lel quality=128i 99",
         ]
     ]
+
+
+def test_the_other_scores_of_messages_go_with_their_rows_and_lost_channels_have_none():
+    novelty, residual = ConditionInput.SCORE_NOVELTY, ConditionInput.SCORE_RESIDUAL
+    messages = [
+        scored_of(5, [1, 99], [10, 11], [1.0, 2.0], score=[0.6, np.nan], other_scores={residual: np.array([0.7, 0.8])}),
+        scored_of(6, [2], [12], [3.0], channels_lost=(ChannelsLost("gw-0", (1,), Reason.BUS_LOST, 99),)),
+        scored_of(
+            7, [1, 2], [13, 14], [4.0, 5.0],
+            other_scores={novelty: np.array([np.nan, 0.9]), residual: np.array([0.75, 0.3])},
+        ),
+    ]  # fmt: skip
+    (whole,) = lines_of(messages, 1)
+    node = "gas,district=harbour,gateway=gw-0,node=node-0,quantity="
+    assert [line.removeprefix(node) for line in whole] == [
+        "methane_lel value=1.0,score_ewma_z=0.6,score_residual=0.7 10",
+        "temperature value=3.0 12",
+        "methane_lel value=4.0,score_residual=0.75 13",
+        "temperature value=5.0,score_novelty=0.9 14",
+        "methane_lel quality=128i 99",
+    ]
+    assert sorted(line for lane in lines_of(messages, 3) for line in lane) == sorted(whole)
 
 
 @given(st.lists(st.tuples(st.integers(1, 18), st.integers(0, 3)), max_size=60), st.integers(1, 5))

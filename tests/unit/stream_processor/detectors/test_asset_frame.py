@@ -76,7 +76,7 @@ def test_frames_are_those_of_a_plain_loop_whatever_the_batches(readings, size):
     closed = [
         each
         for start in range(0, len(readings), size)
-        for each in flat(frames.take(batch_of(readings[start : start + size])))
+        for each in flat(frames.take(batch_of(readings[start : start + size])).closed)
     ]
     expected, late = plain_loop(readings)
     for asset in (0, 1):
@@ -90,21 +90,32 @@ def test_restore_continues_bit_for_bit(before, after):
     first, second = two_assets(), AssetFrames(3)
     first.take(batch_of(before))
     second.restore(first.snapshot())
-    assert flat(first.take(batch_of(after))) == flat(second.take(batch_of(after)))
+    assert flat(first.take(batch_of(after)).closed) == flat(second.take(batch_of(after)).closed)
     assert first.snapshot() == second.snapshot()
 
 
 def test_a_frame_is_closed_by_the_first_reading_of_a_later_one_and_only_of_its_asset():
     frames = two_assets()
-    assert frames.take(batch_of([(0, 1, 2.0), (0, 2, 4.0), (1, 3, 7.0)])) == []
-    assert frames.take(batch_of([(3, 50, 1.0)])) == []
-    assert flat(frames.take(batch_of([(2, 31, 5.0)]))) == [(0, 10, (3.0, 7.0, None))]
+    assert flat(frames.take(batch_of([(0, 1, 2.0), (0, 2, 4.0), (1, 3, 7.0)])).closed) == []
+    assert flat(frames.take(batch_of([(3, 50, 1.0)])).closed) == []
+    assert flat(frames.take(batch_of([(2, 31, 5.0)])).closed) == [(0, 10, (3.0, 7.0, None))]
 
 
 def test_frames_of_one_result_have_an_asset_at_most_once():
     frames = two_assets()
-    closed = frames.take(batch_of([(0, 1, 1.0), (3, 1, 1.0), (0, 11, 2.0), (3, 5, 2.0), (0, 21, 3.0), (3, 9, 3.0)]))
-    assert [each.rows.tolist() for each in closed] == [[0, 1], [0, 1]]
+    taken = frames.take(batch_of([(0, 1, 1.0), (3, 1, 1.0), (0, 11, 2.0), (3, 5, 2.0), (0, 21, 3.0), (3, 9, 3.0)]))
+    assert [each.rows.tolist() for each in taken.closed] == [[], [0, 1], [0, 1]]
+
+
+def test_each_reading_knows_which_closings_come_before_it():
+    """The first reading of an asset opens: that counts as a closing of nothing."""
+    frames = two_assets()
+    frames.take(batch_of([(0, 1, 2.0), (3, 1, 2.0)]))
+    readings = [(5, 90, 0.0), (1, 2, 1.0), (0, 11, 2.0), (3, 2, 2.0), (1, 5, 9.0), (2, 31, 3.0), (0, 12, 1.0)]
+    taken = frames.take(batch_of(readings))
+    assert taken.closings.tolist() == [0, 0, 1, 0, 1, 2, 2]
+    assert flat(taken.closed) == [(0, 10, (2.0, 1.0, None)), (0, 20, (2.0, None, None))]
+    assert frames.late_total == 2
 
 
 def test_a_value_that_is_none_is_refused_and_nothing_is_taken():
@@ -120,7 +131,7 @@ def test_a_changed_asset_begins_anew():
     frames.take(batch_of([(0, 1, 2.0), (1, 1, 3.0)]))
     frames.set_asset(0, [1, 5], 10 * SECOND_NS)
     frames.take(batch_of([(1, 2, 8.0), (0, 2, 1.0)]))
-    assert flat(frames.take(batch_of([(5, 12, 4.0)]))) == [(0, 10, (8.0, None, None))]
+    assert flat(frames.take(batch_of([(5, 12, 4.0)])).closed) == [(0, 10, (8.0, None, None))]
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,38 @@ def test_a_forgotten_asset_is_in_warm_up_and_the_others_are_not(build):
     assert np.isnan(detector.score(frames_of(values, 3))).tolist() == [False, True]
 
 
+def test_places_that_are_forgotten_are_as_if_they_had_never_been_and_other_assets_know_nothing_of_it(build):
+    """Two channels leave: what stays is scored as a group that always was without them (a forest begins anew)."""
+    detector, without, values = build(), build(), traffic(300)
+    missing = values.copy()
+    missing[:, 0, [1, 4]] = np.nan
+    feed(detector, values, 0, 200)
+    feed(without, missing, 0, 200)
+    detector.forget_places(0, [1, 4])
+    now, never = feed(detector, missing, 200, 260), feed(without, missing, 200, 260)
+    untouched = feed(build(), values, 0, 260)[200:, 1]
+    np.testing.assert_array_equal(now[:, 1], untouched)
+    if isinstance(detector, GroupForest):
+        assert np.isnan(now[:60, 0]).all()
+    else:
+        np.testing.assert_allclose(now[:, 0], never[:, 0], atol=0.05)
+
+
+def test_a_place_that_is_filled_again_is_in_a_warm_up_of_its_own():
+    detector, values = GroupDistance(WIDTH), traffic(400)
+    detector.grow(ASSETS)
+    feed(detector, values, 0, 200)
+    detector.forget_places(0, [2])
+    other = values.copy()
+    other[:, 0, 2] += 1e6
+    scores = feed(detector, other, 200)[:, 0]
+    assert scores[: detector.warm_up_frames].max() < 0.7
+    assert np.mean(scores >= 0.5) < 0.05
+    shifted = frames_of(values, 399)
+    shifted.values[0, 2] += 1e6 + 300.0
+    assert detector.score(shifted)[0] > 0.667
+
+
 def test_growing_keeps_what_was_learnt(build):
     detector, values = build(), traffic(200)
     feed(detector, values)

@@ -11,7 +11,7 @@ import pytest
 from stream_processor.detectors import novelty
 from stream_processor.detectors.contract import Batch, to_score
 from stream_processor.detectors.novelty import SIGMA, WARM_UP_READINGS, Novelty
-from stream_processor.detectors.seen_values import MEMORY_ALPHA, REACH
+from stream_processor.detectors.seen_values import MEMORY_ALPHA, REACH, SeenValues
 
 RESOLUTION = 1 / 128
 
@@ -88,3 +88,22 @@ def test_large_values_with_small_steps_keep_their_resolution():
     random = np.random.default_rng(3)
     values = 1e9 + random.integers(0, 20, 500)
     assert feed(Novelty(), [*values, 1e9 + 60], resolution=0.5)[-1] > 0.7
+
+
+def test_the_nearest_value_is_the_same_for_many_readings_at_once_as_for_few():
+    """Bisection against a look at all values: ties, values twice over, free places, values beyond both ends."""
+    random, count = np.random.default_rng(8), 500
+    seen = SeenValues(128)
+    seen.grow(count)
+    seen.values[:] = np.sort(random.integers(-40, 40, seen.values.shape) / np.float32(4), axis=1)
+    free = np.arange(128) >= random.choice([0, 1, 2, 64, 127, 128], count)[:, np.newaxis]
+    seen.values[free] = np.inf
+    rows = random.permutation(count)
+    values = (random.integers(-100, 100, count) / np.float32(8)).astype(np.float32)
+    resolutions = np.full(count, np.float32(0.01))
+    seen.heads[:, 0] = 5.0  # readings before: so that what is new counts
+    together = seen.compare(rows, values, resolutions)
+    one_by_one = [seen.compare(rows[at : at + 1], values[at : at + 1], resolutions[:1]) for at in range(count)]
+    expected = np.concatenate([each.ratio for each in one_by_one])
+    assert together.ratio.tobytes() == expected.tobytes()
+    assert np.isfinite(expected).sum() > count // 2

@@ -9,12 +9,14 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from contracts.fleet import FleetSnapshot
 from contracts.quality import Reason
 from contracts.record import Record, concatenate, select
+from contracts.score import OTHER_SCORES
 from contracts.uplink import BatchIdentity
 from stream_processor.archive_columns import ArchiveRows, build_parts
 from stream_processor.cli import main
@@ -139,7 +141,7 @@ def _record(at_ns, values, second):
         channel_id=np.array([11, 12], dtype=np.uint32),
         phenomenon_ns=phenomenon_ns,
         received_ns=np.full(2, at_ns + 40_000_000),
-        value=np.where(reason == Reason.OK, values, np.nan) + (40.0 if is_late else 0.0),
+        value=values + (40.0 if is_late else 0.0),  # a bad reading may have one, too
         reason=reason,
         is_historical=np.full(2, is_late),
         batch_index=np.zeros(2, dtype=np.int32),
@@ -181,6 +183,7 @@ def _archive_rows(said):
         said.score_ewma_z, said.is_late, pa.array([each.gateway_id for each in batches]),
         pa.array([each.epoch for each in batches], pa.uint64()),
         pa.array([each.batch for each in batches], pa.uint64()),
+        said.other_scores,
     )  # fmt: skip
 
 
@@ -215,6 +218,75 @@ def test_the_whole_pipeline_anew_fires_as_what_was_stored(call, archive, tmp_pat
     assert (code, "scores and conditions anew" in told) == (0, True)
     assert _activations(anew) == _activations(stored)
     assert len(_activations(anew)) > 4
+
+
+NOVELTY_RULE = "score_novelty of methane_lel above 0.7"
+
+
+def _leave_out_scores(folder, pattern):
+    """Makes files as they were before the other scores were stored."""
+    for path in folder.glob(pattern):
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.drop_columns(list(OTHER_SCORES)), path)
+
+
+def _forget_channel(folder, channel_id):
+    """Makes files as if a channel had not been scored by novelty."""
+    for path in folder.rglob("*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        kept = pc.if_else(pc.equal(table.column("channel_id"), channel_id), None, table.column("score_novelty"))
+        pq.write_table(table.set_column(table.column_names.index("score_novelty"), "score_novelty", kept), path)
+
+
+def test_stored_scores_of_any_detector_fire_as_the_whole_pipeline_anew(call, archive, tmp_path):
+    folder, _, _ = archive
+    stored, anew = tmp_path / "stored.parquet", tmp_path / "anew.parquet"
+    rules = ["--condition", RULE, "--condition", NOVELTY_RULE]
+    code, told, _ = call("backtest", "--archive", folder, *rules, "--stored-scores", "--out", stored)
+    assert (code, "; quality and scores as stored, conditions anew\n" in told) == (0, True)
+    assert call("backtest", "--archive", folder, *rules, "--out", anew)[0] == 0
+    assert _activations(stored) == _activations(anew)
+    assert {name for _, name, _, _ in _activations(stored)} == {"gas-001/methane_lel", "gas-002/methane_lel"}
+
+
+def test_what_is_stored_is_taken_and_not_scored_again(call, archive, tmp_path, monkeypatch):
+    folder, _, _ = archive
+    monkeypatch.setattr(Pipeline, "step", lambda *_: pytest.fail("scored again"))
+    code, _, errors = call("backtest", "--archive", folder, "--condition", NOVELTY_RULE, "--stored-scores")
+    assert (code, errors) == (0, "")
+
+
+def test_only_channels_without_stored_scores_are_scored_again(call, archive, tmp_path):
+    folder, _, _ = archive
+    anew, partly = tmp_path / "anew.csv", tmp_path / "partly.csv"
+    rule = ["--condition", NOVELTY_RULE]
+    assert call("backtest", "--archive", folder, *rule, "--out", anew)[0] == 0
+    _forget_channel(folder, 12)
+    code, told, _ = call("backtest", "--archive", folder, *rule, "--stored-scores", "--out", partly)
+    assert code == 0
+    assert "conditions anew; 1 channels without stored scores on some day: quality and scores anew" in told
+    before, after = (list(csv.DictReader(path.read_text().splitlines())) for path in (anew, partly))
+    assert [each["begin"] for each in after] == sorted(each["begin"] for each in after)
+    for rows in (before, after):
+        rows.sort(key=lambda each: (each["begin"], each["channel"]))
+    assert [{**each, "why": ""} for each in after] == [{**each, "why": ""} for each in before]
+    assert {each["channel"]: bool(each["why"]) for each in after} == {
+        "gas-001/methane_lel": False,
+        "gas-002/methane_lel": True,
+    }, "what was stored does not say why"
+
+
+def test_days_of_before_the_other_scores_were_stored_are_scored_again(call, archive, tmp_path):
+    folder, _, _ = archive
+    anew, mixed = tmp_path / "anew.parquet", tmp_path / "mixed.parquet"
+    rule = ["--condition", NOVELTY_RULE]
+    assert call("backtest", "--archive", folder, *rule, "--out", anew)[0] == 0
+    _leave_out_scores(folder, "date=2025-11-01/*/*.parquet")
+    code, told, errors = call("backtest", "--archive", folder, *rule, "--stored-scores", "--out", mixed)
+    assert (code, errors) == (0, "")
+    assert "; 2 channels without stored scores on some day" in told
+    assert _activations(mixed) == _activations(anew)
+    assert call("backtest", "--archive", folder, "--condition", RULE, "--stored-scores")[0] == 0
 
 
 def test_a_rule_on_any_detectors_score_says_why_it_fired(call, archive, tmp_path):
@@ -266,6 +338,4 @@ def test_an_archive_without_files_or_without_the_quantity_is_a_fault(call, archi
     folder, _, _ = archive
     assert "no files date=" in call("backtest", "--archive", tmp_path / "none", "--condition", RULE)[2]
     assert "no readings" in call("backtest", "--archive", folder, "--condition", "strain above 1")[2]
-    arguments = ["--condition", "score_novelty of methane_lel above 0.5", "--stored-scores"]
-    assert "the archive has no score_novelty" in call("backtest", "--archive", folder, *arguments)[2]
     assert "--from" in call("backtest", "--archive", folder, "--condition", RULE, "--from", "yesterday")[2]
