@@ -17,7 +17,7 @@ OtherScores = Mapping[ConditionInput, Floats]
 """Columns of one length by score: 0 to 1, NaN where the channel is not scored by it, is bad or in warm-up. A score
 that no channel has is not in it."""
 
-_PLACE: Final = {kind: place for place, kind in enumerate(OTHER_SCORES)}
+_PLACE: Final[Mapping[ConditionInput, int]] = {kind: place for place, kind in enumerate(OTHER_SCORES)}
 
 
 def select_scores(scores: OtherScores, which: slice | NDArray[Any]) -> dict[ConditionInput, Floats]:

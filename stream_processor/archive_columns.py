@@ -125,9 +125,7 @@ class FilePart:
 def rows_of_messages(messages: Sequence[ScoredMessage]) -> ArchiveRows:
     """All rows of scored messages, in their order."""
     parts = [part for message in messages for part in (_rows_of_record(message), *_rows_of_losses(message))]
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in _NUMPY_COLUMNS
-    }
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _NUMPY_COLUMNS}
     other_scores = join_scores([(part.other_scores, len(part.channel_id)) for part in parts])
     gateway_id, epoch, batch = _batch_columns(parts)
     return ArchiveRows(**columns, gateway_id=gateway_id, epoch=epoch, batch=batch, other_scores=other_scores)

@@ -106,12 +106,20 @@ def test_a_head_that_names_other_columns_than_there_are_is_refused(count, kinds,
 
 
 @pytest.mark.parametrize(
-    "names",
-    [["score_novelty", "score_novelty"], ["score_ewma_z"], ["value"], ["score_of_tomorrow"], [7], [["a"]], "x", None],
+    ("names", "reason"),
+    [
+        (["score_novelty", "score_novelty"], "scores score_novelty, score_novelty: not each once of score_robust_z, "),
+        (["score_ewma_z"], "scores score_ewma_z: not each once"),
+        (["value"], "scores value: not each once"),
+        (["score_of_tomorrow"], "scores score_of_tomorrow: not each once"),
+        ([7], "scores 7: not each once"),
+        ([["a"]], "unhashable"),
+        (None, "not iterable"),
+    ],
 )
-def test_what_is_no_set_of_other_scores_is_refused_with_its_name(names):
+def test_what_is_no_set_of_other_scores_is_refused_with_its_name(names, reason):
     head, stream = head_of(encode_scored(message_of(3, [], 1)))
-    with pytest.raises(RecordError, match="not a scored message"):
+    with pytest.raises(RecordError, match=f"not a scored message: .*{reason}"):
         decode_scored(with_head(stream, {**head, "scores": names}))
 
 

@@ -22,7 +22,14 @@ def lists(scores):
 
 @pytest.mark.parametrize(
     ("column", "is_kept"),
-    [([], False), ([NONE], False), ([NONE, NONE], False), ([0.0], True), ([NONE, NONE, 0.1], True), ([0.1, NONE], True)],
+    [
+        ([], False),
+        ([NONE], False),
+        ([NONE, NONE], False),
+        ([0.0], True),
+        ([NONE, NONE, 0.1], True),
+        ([0.1, NONE], True),
+    ],
 )
 def test_a_column_stays_if_any_row_has_a_score_also_one_of_0(column, is_kept):
     assert (NOVELTY in drop_empty_scores({NOVELTY: np.array(column)})) == is_kept

@@ -14,6 +14,7 @@ from contracts.record import select
 from stream_processor.detectors import DETECTORS, GROUP_DETECTORS
 from stream_processor.detectors.contract import Batch, to_sigma
 from stream_processor.fleet_index import FleetIndex
+from stream_processor.pipeline.channel_scores import ScoreColumns
 from stream_processor.pipeline.pipeline import Pipeline, join_scored
 
 WATCHED, OTHER = 11, 12
@@ -329,6 +330,22 @@ def test_a_score_that_a_channel_loses_costs_nothing_and_comes_back_without_a_war
     pipeline.take_fleet(fleet_of_sets())
     scored = pipeline.step(live(record_of, [WATCHED], first_s=WARM + 200, count=1), 1)
     assert names_of(scored) == {NOVELTY, RATE}
+
+
+def test_a_condition_moves_to_another_channel_and_the_first_one_is_explained_no_more(fleet_of_sets, record_of):
+    def watching(channel_id):
+        rows = fleet_of_sets(conditions=[NOVELTY]).conditions
+        return [each.model_copy(update={"channel_id": channel_id}) for each in rows]
+
+    pipeline, index = pipeline_of(fleet_of_sets(conditions=[NOVELTY])), fleet_of_sets()
+    pipeline.step(live(record_of, [WATCHED, OTHER]), 1)
+    pipeline.scores.take_definitions(watching(OTHER), index.contexts, pipeline.channels.row_of_channel)
+    columns = ScoreColumns.none(2)
+    rows = pipeline.rows_of(np.array([WATCHED, OTHER], dtype=np.uint32))
+    batch = Batch(rows, np.full(2, 10**18), np.full(2, 90.0), np.full(2, 0.05))
+    pipeline.scores.score_and_learn(batch, slice(None), columns)
+    assert (columns.others[NOVELTY] > 0.7).all()
+    assert list(columns.explanations) == [(1, NOVELTY)]
 
 
 def test_one_channel_loses_a_score_that_another_keeps(fleet_of_sets, record_of):
