@@ -10,7 +10,8 @@ detectors take for what it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from contracts.alarm import ConditionDefinition, ConditionInput
 from contracts.condition import Direction
@@ -18,6 +19,9 @@ from contracts.detector_set import GROUP_CHANNELS_MAX, GROUP_CHANNELS_MIN, GROUP
 from contracts.observation import NANOSECONDS_PER_SECOND
 from contracts.score import GROUP_SCORES
 from stream_processor.fleet_index import ChannelContext
+
+_ALL: Final = frozenset(GROUP_SCORES)
+_NO_SET_POINTS: Final[Mapping[ConditionInput, float]] = MappingProxyType({})
 
 
 class GroupKey(NamedTuple):
@@ -82,13 +86,14 @@ def _find_asked(definitions: Iterable[ConditionDefinition]) -> dict[int, list[Co
 
 
 def _member(channel_id: int, context: ChannelContext, conditions: Sequence[ConditionDefinition]) -> Member:
-    own = scores_of(context.channel, context.site.domain)
-    scores = frozenset(kind for kind in GROUP_SCORES if kind in own or any(each.input is kind for each in conditions))
+    scores = _ALL.intersection(scores_of(context.channel, context.site.domain))
+    if not conditions:  # nearly all: a fleet revision is taken while readings wait
+        return Member(channel_id, context.node.node_id, scores, _NO_SET_POINTS)
     set_points: dict[ConditionInput, float] = {}
     for each in conditions:
         if each.direction is Direction.ABOVE:
             set_points[each.input] = min(each.set_point, set_points.get(each.input, each.set_point))
-    return Member(channel_id, context.node.node_id, scores, set_points)
+    return Member(channel_id, context.node.node_id, scores.union(each.input for each in conditions), set_points)
 
 
 def _split(members: Sequence[Member]) -> Iterator[Sequence[Member]]:

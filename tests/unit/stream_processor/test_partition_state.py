@@ -7,17 +7,24 @@ import dataclasses
 import numpy as np
 import pytest
 
+from contracts.alarm import ConditionInput
 from contracts.kafka_topic import ALARM_CONDITIONS, SCORED, partition_of
 from contracts.notice import BatchesLost, Quarantined
 from contracts.quality import Reason
-from contracts.record import empty_record
-from contracts.record_message import ObservationMessage, decode_observations, encode_observations, encode_scored
+from contracts.record import Record, empty_record
+from contracts.record_message import (
+    ObservationMessage,
+    decode_observations,
+    decode_scored,
+    encode_observations,
+    encode_scored,
+)
 from contracts.uplink import BatchIdentity
 from contracts.uplink_command import UplinkCommandKind
 from stream_processor.distributed.outcome_messages import messages_of
 from stream_processor.distributed.partition_state import NOT_A_RECORD, PartitionState
 from stream_processor.fleet_index import restrict_fleet
-from tests.observed_city import SECOND_NS, START_NS, ObservedCity
+from tests.observed_city import CHANNELS_OF_GATEWAY, SECOND_NS, START_NS, ObservedCity
 
 DETECTED_NS = START_NS
 
@@ -268,3 +275,40 @@ def test_a_partition_has_the_gateways_that_are_its_own():
         assert {partition_of(row.gateway_id, 4) for row in part.gateways} == {number}
     assert sum(len(part.channels) for part in parts) == len(fleet.channels)
     assert encode_observations(ObservedCity(1, 1).next_second()[0][1])
+
+
+def group_messages(fleet, frames, frames_a_message=4):
+    """Gateway 0's channels, some minutes in a message, until its group has scores and beyond."""
+    random = np.random.default_rng(2)
+    channels = np.array([channel.channel_id for channel in fleet.channels[:CHANNELS_OF_GATEWAY]], dtype=np.uint32)
+    for number in range(frames // frames_a_message):
+        minutes = np.arange(number * frames_a_message, (number + 1) * frames_a_message)
+        times_ns = START_NS + np.repeat(minutes, len(channels)) * 60 * SECOND_NS
+        count = len(times_ns)
+        common = np.repeat(random.normal(0.0, 1.0, frames_a_message), len(channels))
+        record = Record(
+            channel_id=np.tile(channels, frames_a_message),
+            phenomenon_ns=times_ns,
+            received_ns=times_ns,
+            value=np.round(10.0 + common + random.normal(0.0, 0.2, count), 2),
+            reason=np.zeros(count, dtype=np.uint8),
+            is_historical=np.zeros(count, dtype=np.bool_),
+            batch_index=np.zeros(count, dtype=np.int32),
+            batches=(BatchIdentity("gw-000", 3, number + 1),),
+        )
+        yield ObservationMessage(START_NS, record)
+
+
+def test_groups_say_the_same_whether_messages_are_taken_together_or_one_by_one_and_over_a_restore():
+    """One time for all messages: nothing but their readings decides how many are taken in one step."""
+    fleet, _ = messages_of_city(0, gateways=1)
+    messages = list(enumerate(group_messages(fleet, frames=100)))
+    single, together = PartitionState(0, fleet), PartitionState(0, fleet)
+    one_by_one = [bytes_of(single.take(*each, DETECTED_NS)) for each in messages]
+    at_once = [bytes_of(each) for each in together.take_all(messages[:18], DETECTED_NS)]
+    restored = PartitionState.restore(together.snapshot(), fleet)
+    at_once += [bytes_of(each) for each in restored.take_all(messages[18:], DETECTED_NS)]
+    assert at_once == one_by_one
+    last = decode_scored(one_by_one[-1][0][2])
+    assert not np.isnan(last.other_scores[ConditionInput.SCORE_GROUP_DISTANCE]).any()
+    assert restored.pipeline.groups.snapshot() == single.pipeline.groups.snapshot()
