@@ -326,8 +326,10 @@ def test_a_query_of_the_dashboards_is_answered_as_2_answers_it(city, place):
     (panel,) = [each for each in dashboard(place[0])["panels"] if each["title"] == place[1]]
     (target,) = [each for each in panel["targets"] if each["refId"] == place[2]]
     bucket = bucket_of(target)
-    is_filled_by_rebuild = (
-        (bucket.is_downsampled and bucket is not COMPLETENESS_BUCKET) or place == ("node", "By the hour", "A")
+    is_filled_by_rebuild = (bucket.is_downsampled and bucket is not COMPLETENESS_BUCKET) or place == (
+        "node",
+        "By the hour",
+        "A",
     )
     assert bool(found) is (place not in NOTHING_TO_SHOW and not is_filled_by_rebuild)
     for series in found:

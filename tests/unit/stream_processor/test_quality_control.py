@@ -304,6 +304,7 @@ def test_a_failing_step_leaves_everything_but_the_detector_as_it_was(pipeline, r
         patch.setattr(pipeline.scores if failing == "score_and_learn" else pipeline.conditions, failing, fail)
         if failing == "evaluate":
             patch.setattr(pipeline.scores, "score_and_learn", lambda *_: None)
+            patch.setattr(pipeline.groups, "score_and_learn", lambda *_: None)
         with pytest.raises(RuntimeError):
             pipeline.step(record, 1)
     assert pipeline.snapshot() == fresh
