@@ -64,6 +64,9 @@ def _add_fleet(load: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch-readings", type=int, default=200, metavar="B", help="at most so many readings a DDATA (default 200)"
     )
+    group.add_argument(
+        "--ewma-only", action="store_true", help="channels are scored by EWMA z alone, not by their domain's detectors"
+    )
     group.add_argument("--seed", type=int, default=5, help="the same seed gives the same values (default 5)")
     group.add_argument("--fleet-out", type=Path, metavar="FILE", help="write the fleet for `device-registry import`")
     group.add_argument("--write-only", action="store_true", help="write these two, and send nothing")
@@ -171,6 +174,7 @@ def _load(arguments: argparse.Namespace) -> int:
         nodes_per_gateway=arguments.nodes_per_gateway,
         districts=arguments.districts,
         batch_readings=arguments.batch_readings,
+        is_ewma_only=arguments.ewma_only,
     )
     plan = LoadPlan(options)
     _write_files(plan, arguments)

@@ -125,6 +125,8 @@ class LoadOptions:
     districts: int = 4
     batch_readings: int = 200
     """The most channels of a bus: the readings of one DDATA."""
+    is_ewma_only: bool = False
+    """Its channels are scored by `score_ewma_z` alone, not by the detectors of their domain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,12 @@ def fleet_document(plan: LoadPlan) -> str:
             {"gateway_id": each.gateway_id, "district_id": each.district_id, "name": f"Load gateway {each.gateway_id}"}
             for each in plan.gateways
         ],
-        "node": [_node(gateway, bus, node) for gateway in plan.gateways for bus in gateway.buses for node in bus.nodes],
+        "node": [
+            _node(gateway, bus, node, plan.options)
+            for gateway in plan.gateways
+            for bus in gateway.buses
+            for node in bus.nodes
+        ],
     }
     return format_toml(document, "The fleet of `city-simulator load`: `device-registry import`.")
 
@@ -291,19 +298,21 @@ def _site(district_id: str, number: int, kind: NodeKind) -> Table:
     }
 
 
-def _node(gateway: GatewayPlan, bus: BusPlan, node: NodePlan) -> Table:
+def _node(gateway: GatewayPlan, bus: BusPlan, node: NodePlan, options: LoadOptions) -> Table:
     return {
         "node_id": node.node_id,
         "gateway_id": gateway.gateway_id,
         "bus_id": bus.bus_id,
         "site_id": f"{gateway.district_id}-{node.kind.name}",
         "model": node.kind.model,
-        "channel": [_channel(node.node_id, channel) for channel in node.kind.channels],
+        "channel": [_channel(node.node_id, channel, options) for channel in node.kind.channels],
     }
 
 
-def _channel(node_id: str, channel: ChannelKind) -> Table:
+def _channel(node_id: str, channel: ChannelKind, options: LoadOptions) -> Table:
     table: Table = {"quantity": channel.quantity}
+    if options.is_ewma_only:
+        table["scores"] = []
     condition = channel.condition
     if condition is not None:
         table["condition"] = [

@@ -10,7 +10,8 @@ beginning, give or take what comes in LAG_SLACK_S, all is stored in the end, and
 and system time by readings that were acknowledged meanwhile. The archive closes its files after ten seconds, so that
 this is counted too.
 
-    python -m tests.benchmarks.stream_path 75000      one rate
+    python -m tests.benchmarks.stream_path 75000                  one rate, channels with the detectors of their domain
+    python -m tests.benchmarks.stream_path --ewma-only 75000      with EWMA z alone
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,7 @@ SECONDS: Final = 40.0
 LAG_SLACK_S: Final = 1.0
 GATEWAYS: Final = 100
 DRAIN_S: Final = 60.0
+_EWMA_ONLY: Final = "--ewma-only"
 _PROGRESS: Final = re.compile(
     r"load_progress after_s=(?P<after_s>\d+) readings=(?P<made>\d+) acknowledged=(?P<acknowledged>\d+) "
     r"waiting=(?P<waiting>\d+)"
@@ -53,20 +55,22 @@ class Look:
     cpu_s: dict[str, float]
 
 
-def measure(rates: tuple[int, ...] = RATES) -> Iterator[str]:
+def measure(rates: tuple[int, ...] = RATES, *, is_ewma_only: bool = False) -> Iterator[str]:
     """Yields the lines of the report, one rate after another until one is not carried."""
+    yield f"  detectors: {'EWMA z alone' if is_ewma_only else 'the default set of each domain'}"
     for rate in rates:
         with (
             tempfile.TemporaryDirectory(prefix="citysense-bench-path-") as name,
             running_engine(Path(name) / "engine", has_gate=False) as engine,
         ):
-            is_carried = yield from _measure_rate(engine, rate)
+            is_carried = yield from _measure_rate(engine, rate, is_ewma_only=is_ewma_only)
         if not is_carried:
             return
 
 
-def _measure_rate(engine: RunningEngine, rate: int) -> Iterator[str]:
+def _measure_rate(engine: RunningEngine, rate: int, *, is_ewma_only: bool) -> Generator[str, None, bool]:
     load = load_command(Size(GATEWAYS, rate, SECONDS), engine)
+    load += [_EWMA_ONLY] if is_ewma_only else []
     fleet, report = engine.folder / "fleet.toml", engine.folder / "report.json"
     subprocess.run([*load, "--fleet-out", fleet, "--write-only"], cwd=CHECKOUT, check=True, capture_output=True)
     engine.import_fleet(fleet)
@@ -118,7 +122,9 @@ def _report(rate: int, looks: list[Look]) -> Iterator[str]:
 def main() -> None:
     """The rates of the command line."""
     begun_s = time.monotonic()
-    for line in measure(tuple(int(word) for word in sys.argv[1:]) or RATES):
+    words = sys.argv[1:]
+    rates = tuple(int(word) for word in words if word != _EWMA_ONLY)
+    for line in measure(rates or RATES, is_ewma_only=_EWMA_ONLY in words):
         print(line, flush=True)
     print(f"  ({time.monotonic() - begun_s:.0f} s)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +59,13 @@ def fleet(plan):
             for number, (node_id, quantity) in enumerate(rows, start=1)
         ],
     )
+
+
+@pytest.mark.parametrize(("is_ewma_only", "scores"), [(False, {None}), (True, {()})])
+def test_channels_have_the_detectors_of_their_domain_or_ewma_z_alone(is_ewma_only, scores):
+    document = fleet_document(LoadPlan(replace(SMALL, is_ewma_only=is_ewma_only)))
+    file = parse_fleet_file(document, "fleet.toml")
+    assert {channel.scores for node in file.node for channel in node.channel} == scores
 
 
 def make_gateway(plan, primary_host=None, readings_max=10_000):
