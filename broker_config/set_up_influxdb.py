@@ -46,10 +46,16 @@ class InfluxdbAdministrator:
         self._client.close()
 
     def _call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401  # passed through; JSON
-        try:
-            answer = self._client.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise InfluxdbError(f"{method} {self._client.base_url}{path}: {error}") from error
-        if answer.is_error:
-            raise InfluxdbError(f"{method} {answer.url}: {answer.status_code} {answer.text[:300]}")
+        answer = call(self._client, method, path, **options)
         return answer.json() if answer.content else None  # what is deleted says nothing
+
+
+def call(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401  # passed through
+    """One request. Raises InfluxdbError if there is no answer, or it is an error."""
+    try:
+        answer = client.request(method, path, **options)
+    except httpx.TransportError as error:
+        raise InfluxdbError(f"{method} {client.base_url}{path}: {error}") from error
+    if answer.is_error:
+        raise InfluxdbError(f"{method} {answer.url}: {answer.status_code} {answer.text[:300]}")
+    return answer

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
 from broker_config.influxdb_3 import DatabaseChange, plan_databases
-from broker_config.set_up_influxdb import InfluxdbError
+from broker_config.set_up_influxdb import call
 
 REQUEST_TIMEOUT_S: Final = 20.0
 _CONFIGURE: Final = "/api/v3/configure/database"
@@ -26,24 +26,15 @@ class Influxdb3Administrator:
     def find_changes(self) -> list[DatabaseChange]:
         """What differs from the schema."""
         query = {"db": "_internal", "q": _DATABASES, "format": "json"}
-        rows = self._call("GET", "/api/v3/query_sql", params=query).json()
+        rows = call(self._client, "GET", "/api/v3/query_sql", params=query).json()
         return plan_databases(
             {row["database_name"]: (row.get("retention_period_ns") or 0) // _NS_PER_S for row in rows}
         )
 
     def apply(self, change: DatabaseChange) -> None:
         """Makes one change."""
-        self._call(change.method, _CONFIGURE, json=dict(change.document))
+        call(self._client, change.method, _CONFIGURE, json=dict(change.document))
 
     def close(self) -> None:
         """Ends the connections."""
         self._client.close()
-
-    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401  # passed through
-        try:
-            answer = self._client.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise InfluxdbError(f"{method} {self._client.base_url}{path}: {error}") from error
-        if answer.is_error:
-            raise InfluxdbError(f"{method} {answer.url}: {answer.status_code} {answer.text[:300]}")
-        return answer
