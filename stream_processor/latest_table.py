@@ -103,8 +103,11 @@ class LatestTable:
         self._mark_changed(rows)
 
     def take_lost(self, rows: Rows, reason: Reason, time_ns: int) -> None:
-        """Nobody speaks for these channels any more."""
-        rows = rows[self._seen_ns[rows] <= time_ns]
+        """Nobody speaks for these channels any more, unless they were heard since.
+
+        A gateway's clock may run ahead of ours: what came before the loss by either clock does not outlive it.
+        """
+        rows = rows[np.minimum(self._seen_ns[rows], self._received_ns[rows]) <= time_ns]
         self._seen_ns[rows] = time_ns
         self._phenomenon_ns[rows] = time_ns
         self._received_ns[rows] = time_ns

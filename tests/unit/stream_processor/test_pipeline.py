@@ -164,6 +164,25 @@ def test_a_lost_gateway_makes_channels_stale_until_they_are_heard_again(latest, 
     assert take(record_of((11, 2, 3.0)))[11].value == 3.0
 
 
+@pytest.mark.parametrize("ahead_s", [-30, 0, 30])
+def test_a_reading_does_not_outlive_its_gateway_whose_clock_runs_ahead_or_behind(latest, record_of, time_ns, ahead_s):
+    table, take = latest
+    reading = record_of((11, ahead_s, 1.0))
+    reading.received_ns[:] = time_ns
+    take(reading)
+    table.take_lost(np.array([0]), Reason.GATEWAY_LOST, time_ns + 10**9)
+    assert [(row.reason, row.value, row.phenomenon_ns) for row in table.page(0).channels] == [
+        ("gateway_lost", None, time_ns + 10**9)
+    ]
+
+
+def test_what_was_heard_since_is_not_lost(latest, record_of, time_ns):
+    table, take = latest
+    take(record_of((11, 5, 1.0)))
+    table.take_lost(np.array([0]), Reason.GATEWAY_LOST, time_ns + 4 * 10**9)
+    assert [row.reason for row in table.page(0).channels] == ["ok"]
+
+
 def test_a_page_holds_only_what_changed_since(latest, record_of):
     table, take = latest
     take(record_of((11, 0, 1.0), (12, 0, 2.0)))
