@@ -23,12 +23,12 @@ from contracts.influx_schema import (
     BUCKETS,
     MEASUREMENTS,
     READINGS,
-    SCORES,
     VALUE,
     Bucket,
     aggregate_field,
     score_maximum_field,
 )
+from contracts.score import SCORES
 
 TASK_OFFSET_S: Final = 10
 """A window is computed this long after its end at the earliest: by then its readings are written."""

@@ -20,12 +20,12 @@ from contracts.influx_schema import (
     BUCKETS,
     MEASUREMENTS,
     READINGS,
-    SCORES,
     VALUE,
     Bucket,
     aggregate_field,
     score_maximum_field,
 )
+from contracts.score import SCORES
 
 POLICY: Final = "citysense"
 _SECONDS: Final[Mapping[str, int]] = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}

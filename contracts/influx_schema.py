@@ -24,7 +24,7 @@ from typing import Final
 
 from contracts.alarm import ConditionInput
 from contracts.fleet import Domain
-from contracts.score import OTHER_SCORES, STANDARD
+from contracts.score import SCORES, STANDARD
 
 SECONDS_PER_DAY: Final = 86_400
 
@@ -67,10 +67,8 @@ TAG_QUANTITY: Final = "quantity"
 TAGS: Final = (TAG_DISTRICT, TAG_GATEWAY, TAG_NODE, TAG_QUANTITY)
 """In the order of their names, which is the order that InfluxDB sorts them to."""
 
-SCORES: Final = (STANDARD, *OTHER_SCORES)
-"""Fields of the same name; all but the first are only on points of channels that are scored so
-(`contracts.detector_set`), and those of groups say how unusual the group's last frame is."""
-
+# All but the first are only on points of channels that are scored so (`contracts.detector_set`); those of groups say
+# how unusual the group's last frame is.
 _SCORE_MEANING: Final = f"how unusual by this detector, 0 to 1, from {SCORE_WRITTEN_FROM:g} on; none for bad readings"
 
 FIELDS: Final[Mapping[str, Field]] = MappingProxyType(

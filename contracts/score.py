@@ -19,8 +19,9 @@ GROUP_SCORES: Final = (ConditionInput.SCORE_GROUP_DISTANCE, ConditionInput.SCORE
 """Scores of a channel's group: what the last closed frame of the group had, until the next is closed."""
 OTHER_SCORES: Final = tuple(kind for kind in ConditionInput if kind not in (ConditionInput.VALUE, STANDARD))
 """All but the standard one, in the order of columns."""
+SCORES: Final = (STANDARD, *OTHER_SCORES)
 _PREFIX: Final = "score_"
-_DETECTORS: Final = {kind.value.removeprefix(_PREFIX): kind for kind in (STANDARD, *OTHER_SCORES)}
+_DETECTORS: Final = {kind.value.removeprefix(_PREFIX): kind for kind in SCORES}
 
 
 def check_score_name(name: object) -> object:

@@ -11,7 +11,8 @@ from grafana_foundation_sdk.builders import bargauge, common, dashboard, table, 
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
-from contracts.influx_schema import COMPLETENESS_BUCKET, SCORE_WRITTEN_FROM, SCORES, TAG_DISTRICT, TAGS
+from contracts.influx_schema import COMPLETENESS_BUCKET, SCORE_WRITTEN_FROM, TAG_DISTRICT, TAGS
+from contracts.score import SCORES
 from grafana import influx_query
 from grafana.panel import (
     COMPLETENESS_THRESHOLDS,

@@ -24,7 +24,6 @@ from contracts.influx_schema import (
     FRACTION,
     MEASUREMENTS,
     QUALITY,
-    SCORES,
     STORED_BATCHES,
     TAG_DISTRICT,
     TAG_GATEWAY,
@@ -35,6 +34,7 @@ from contracts.influx_schema import (
     aggregate_field,
 )
 from contracts.quality import REASONS, Level, Reason
+from contracts.score import SCORES
 
 LIST_ROWS: Final = 20
 """Rows of a table of the worst."""

@@ -9,9 +9,10 @@ from grafana_foundation_sdk.builders import dashboard, statetimeline, table, tim
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
-from contracts.influx_schema import SCORE_WRITTEN_FROM, SCORES, TAG_DISTRICT, TAG_GATEWAY, TAG_NODE, TAG_QUANTITY
+from contracts.influx_schema import SCORE_WRITTEN_FROM, TAG_DISTRICT, TAG_GATEWAY, TAG_NODE, TAG_QUANTITY
 from contracts.quality import REASONS, Level
 from contracts.quantity import QUANTITIES, Quantity
+from contracts.score import SCORES
 from grafana import influx_query
 from grafana.panel import (
     GREEN,

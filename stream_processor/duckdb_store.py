@@ -36,7 +36,7 @@ from contracts.notice import Quarantined
 from contracts.quality import REASONS
 from contracts.query import QuarantinePage, QuarantineRow, Trend
 from contracts.record import Floats, Int64s, UInt32s
-from contracts.score import OTHER_SCORES, STANDARD
+from contracts.score import OTHER_SCORES, SCORES
 from contracts.waveform_message import Waveform, waveforms_of
 from stream_processor.errors import StoreBusyError, StoreCorruptError
 from stream_processor.pipeline.conditions import ConditionKey
@@ -90,7 +90,7 @@ _TREND_COLUMNS: Final = (
     "avg(good)",
     "count(*)",
     "count(*) - count(good)",
-    *(f"max({kind})" for kind in (STANDARD, *OTHER_SCORES)),
+    *(f"max({kind})" for kind in SCORES),
 )
 _TREND: Final = f"""
 SELECT {", ".join(_TREND_COLUMNS)}

@@ -17,7 +17,7 @@ from contracts.alarm import ConditionInput
 from contracts.influx_schema import QUALITY, TAG_NODE, TAG_QUANTITY, VALUE
 from contracts.quality import REASONS, Level, SparkplugQuality
 from contracts.query import Trend
-from contracts.score import OTHER_SCORES, STANDARD
+from contracts.score import OTHER_SCORES, SCORES, STANDARD
 from stream_processor.fleet_index import ChannelContext
 
 FIRST_BAD: Final = min(reason for reason, row in REASONS.items() if row.level is Level.BAD)
@@ -39,7 +39,7 @@ def render_trend(context: ChannelContext, from_ns: int, to_ns: int, bucket_ns: i
         f'AND "{TAG_QUANTITY}" = {_quoted(context.channel.quantity)} AND time >= {from_ns} AND time < {to_ns}'
     )
     grouping = f"GROUP BY time({bucket_ns}ns, {from_ns % bucket_ns}ns) fill(none)"
-    highest = ", ".join(f'max("{kind.value}") AS "{kind.value}"' for kind in (STANDARD, *OTHER_SCORES))
+    highest = ", ".join(f'max("{kind.value}") AS "{kind.value}"' for kind in SCORES)
     good = f'SELECT min("{VALUE}"), max("{VALUE}"), mean("{VALUE}"), count("{VALUE}"), {highest} {scope} {grouping}'
     bad = (
         f'SELECT count("{QUALITY}") {scope} AND "{QUALITY}" >= {int(FIRST_BAD)} AND "{QUALITY}" < {int(FIRST_STALE)} '

@@ -26,13 +26,12 @@ from contracts.influx_schema import (
     QUALITY,
     SCORE_EWMA_Z,
     SCORE_WRITTEN_FROM,
-    SCORES,
     VALUE,
     series_tags,
 )
 from contracts.quality import Reason
 from contracts.record import Bools, Floats, Int64s, Record, UInt8s
-from contracts.score import STANDARD
+from contracts.score import SCORES, STANDARD
 from contracts.score_columns import OtherScores, select_scores
 from stream_processor.detectors.contract import Rows
 from stream_processor.fleet_index import ChannelContext

@@ -19,12 +19,12 @@ import numpy as np
 from contracts.influx_schema import (
     AGGREGATES,
     SCORE_WRITTEN_FROM,
-    SCORES,
     aggregate_field,
     score_maximum_field,
     series_tags,
 )
 from contracts.quality import Level
+from contracts.score import SCORES
 from stream_processor.archive_columns import ODD_DATE
 from stream_processor.distributed.rebuild_plan import ArchiveFile
 from stream_processor.line_protocol import Body, format_series

@@ -20,7 +20,8 @@ from types import SimpleNamespace
 import pytest
 from influxdb_client.client.influxdb_client import InfluxDBClient
 
-from contracts.influx_schema import BAD_VALUE, READINGS, SCORES, TAG_NODE, TAG_QUANTITY, VALUE
+from contracts.influx_schema import BAD_VALUE, READINGS, TAG_NODE, TAG_QUANTITY, VALUE
+from contracts.score import SCORES
 from deploy.stack import recipe
 from simulators.spool_ledger import attach_spool_ledger
 from tests.faults.test_alarms_come_through import Emergency, kill_and_wait_for_the_next

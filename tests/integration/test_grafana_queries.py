@@ -27,10 +27,11 @@ from broker_config.influxdb import task_name
 from broker_config.influxdb_1 import render_selection
 from contracts.alarm import ConditionInput
 from contracts.fleet import Domain, FleetSnapshot
-from contracts.influx_schema import BUCKETS, READINGS, READINGS_1H, READINGS_1M, SCORES, TAGS
+from contracts.influx_schema import BUCKETS, READINGS, READINGS_1H, READINGS_1M, TAGS
 from contracts.quality import Reason
 from contracts.record import Record
 from contracts.record_message import HourOfGateway
+from contracts.score import SCORES
 from contracts.uplink import BatchIdentity
 from stream_processor.detectors.contract import to_score
 from stream_processor.distributed.store_plan import build_completeness

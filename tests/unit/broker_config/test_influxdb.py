@@ -13,10 +13,10 @@ from contracts.influx_schema import (
     READINGS,
     READINGS_1H,
     READINGS_1M,
-    SCORES,
     aggregate_field,
     score_maximum_field,
 )
+from contracts.score import SCORES
 
 BUCKETS_AS_TOLD = {
     bucket.name: {

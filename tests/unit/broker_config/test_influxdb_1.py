@@ -8,7 +8,8 @@ import pytest
 
 from broker_config.influxdb_1 import POLICY, Policy, parse_duration, plan_statements, query_name, render_query
 from contracts.fleet import Domain
-from contracts.influx_schema import BUCKETS, READINGS, READINGS_1H, READINGS_1M, SCORES, score_maximum_field
+from contracts.influx_schema import BUCKETS, READINGS, READINGS_1H, READINGS_1M, score_maximum_field
+from contracts.score import SCORES
 
 DATABASES = {
     bucket.name: {POLICY: Policy(bucket.retention_s, bucket.shard_group_s, is_default=True)} for bucket in BUCKETS

@@ -14,13 +14,13 @@ from contracts.influx_schema import (
     FIELDS,
     MEASUREMENTS,
     READINGS,
-    SCORES,
     TAGS,
     FieldType,
     aggregate_field,
     score_maximum_field,
     series_tags,
 )
+from contracts.score import SCORES
 
 
 def test_each_domain_is_a_measurement():

@@ -21,12 +21,12 @@ from contracts.influx_schema import (
     FIELDS,
     MEASUREMENTS,
     READINGS,
-    SCORES,
     TAGS,
     aggregate_field,
 )
 from contracts.quality import REASONS, Reason
 from contracts.quantity import QUANTITIES
+from contracts.score import SCORES
 from grafana import influx_query
 from grafana.build_dashboards import FOLDER, render_files
 from grafana.source import source_uid
