@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -57,6 +58,17 @@ class FleetSource:
             if fleet is not None and fleet.revision != self.fleet.revision:
                 self._keep(fleet)
                 on_fleet(fleet)
+
+    @contextlib.asynccontextmanager
+    async def following(self, on_fleet: Callable[[FleetSnapshot], None]) -> AsyncIterator[asyncio.Task[None]]:
+        """`run` as a task while the block does; if it fails, its error is raised at the end of the block too."""
+        task = asyncio.create_task(self.run(on_fleet), name="fleet")
+        try:
+            yield task
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     def _keep(self, fleet: FleetSnapshot) -> None:
         self.fleet = fleet

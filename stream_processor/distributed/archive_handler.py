@@ -124,10 +124,5 @@ async def running_handler(
         archive = await asyncio.to_thread(build_archive, contexts)
         await asyncio.to_thread(archive.finish_begun)
         handler = ArchiveHandler(archive, max_age_s, read)
-        handler.following = asyncio.create_task(fleets.run(handler.take_fleet), name="fleet")
-        try:
+        async with fleets.following(handler.take_fleet) as handler.following:
             yield handler
-        finally:
-            handler.following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await handler.following

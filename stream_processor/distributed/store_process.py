@@ -253,10 +253,5 @@ async def _handler(settings: ProcessSettings) -> AsyncIterator[StoreHandler]:
         fleets = FleetSource(registry, settings.directory / "fleet.json")
         handler = StoreHandler(settings, registry, sink, producer)
         handler.take_fleet(await fleets.first())
-        handler.following = asyncio.create_task(fleets.run(handler.take_fleet), name="fleet")
-        try:
+        async with fleets.following(handler.take_fleet) as handler.following:
             yield handler
-        finally:
-            handler.following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await handler.following
