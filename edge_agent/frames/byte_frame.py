@@ -214,7 +214,7 @@ class ByteFrameShape:
         faults = [fault for constant in self._frame.constant if (fault := constant.find_fault(content))]
         if faults:
             return Wrong(len(octets), Reason.MALFORMED_FRAME, f"{self._frame.name}: {'; '.join(faults)}")
-        return Whole(len(octets), content)
+        return Whole(len(octets), content, is_sought_within=self._frame.checksum is not None)
 
     def _unstuff(self, octets: bytes) -> bytes:
         if self._frame.stuffing is None:

@@ -7,12 +7,13 @@
 - how the bytes are cut into `feed`s changes nothing: a shape answers `MORE` until more bytes cannot change its verdict;
 - after a frame that is wrong, the search goes on one byte later, so that a start inside of a corrupt or truncated frame
   is not missed; what is skipped on the way belongs to the reject of that frame, as far as the frame would have gone;
+- a line that no check confirms, and in which another frame of any shape is whole, was broken off where that begins;
 - memory is bounded by the longest frame: a reject of garbage is given out after `MAX_GARBAGE_BYTES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -31,6 +32,10 @@ class Whole:
     """Bytes of the stream that it takes."""
     content: Any = None
     """What the shape made of it already (unstuffed bytes, the parts of a line)."""
+    may_be_broken_off: bool = False
+    """Whether this may be the beginning of one frame and all of another: no check tells, and no length."""
+    is_sought_within: bool = True
+    """Whether one of the former breaks off where this begins; not if it may be found anywhere by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,8 @@ class FrameSearch:
             shape_index, verdict = self._judge(starts, at, is_last)
             if verdict is MORE:
                 break
+            if isinstance(verdict, Whole) and verdict.may_be_broken_off:
+                verdict = self._judge_within(verdict, bytes(pending[at : at + verdict.length]))
             if isinstance(verdict, Whole):
                 octets = bytes(pending[at : at + verdict.length])
                 found += self._close_reject()
@@ -172,6 +179,21 @@ class FrameSearch:
         # A wrong check says more than "not this kind of frame", which is true of all kinds but one.
         return -1, next((wrong for wrong in wrongs if wrong.reason is Reason.CRC_ERROR), wrongs[0] if wrongs else None)
 
+    def _judge_within(self, whole: Whole, octets: bytes) -> Whole | Wrong:
+        """The verdict on a frame that may be broken off; from its own bytes only, however many have come since."""
+        inner = min(
+            (
+                place
+                for shape in self._shapes
+                for place in _starts_within(shape, octets)
+                if isinstance(found := shape.judge(octets, place, is_last=True), Whole) and found.is_sought_within
+            ),
+            default=None,
+        )
+        if inner is None:
+            return whole
+        return Wrong(inner, Reason.MALFORMED_FRAME, f"broken off: another frame begins at {inner}")
+
     def _skip(self, offset: int, octets: bytearray, wrong: Wrong | None) -> list[Rejected]:
         """Puts bytes that are in no frame into rejects; gives those that are complete by this."""
         closed: list[Rejected] = []
@@ -191,6 +213,14 @@ class FrameSearch:
     def _close_reject(self) -> list[Rejected]:
         reject, self._reject = self._reject, None
         return [] if reject is None else [reject.close()]
+
+
+def _starts_within(shape: FrameShape, octets: bytes) -> Iterator[int]:
+    """Where frames of a shape may begin after the first of these bytes."""
+    place = shape.find(octets, 1)
+    while place < len(octets):
+        yield place
+        place = shape.find(octets, place + 1)
 
 
 def _is_likelier(wrong: Wrong, before: Wrong | None) -> bool:

@@ -2,7 +2,7 @@
 
 A line ends with CR LF, LF or CR, or behind what `end` describes (NMEA 0183: `*hh`), whatever comes first. What follows
 a line without a terminator is garbage or the next frame, so garbage never hides a line that is whole. A line without a
-check in which another one begins is two lines, the first of them broken off.
+check in which another one begins, of whatever kind, is two lines, the first of them broken off.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LineFrame(Settings):
     start: str
     """A regular expression for the first characters (no look-around, at most `start_max` characters).
 
-    It must not fit anywhere else in a line, unless a check tells them apart.
+    Unless a check tells them apart, that of a line with values must not fit anywhere else in its profile's lines.
     """
     start_max: int = Field(default=8, ge=1, le=64)
     """The most characters that the start takes."""
@@ -171,11 +171,14 @@ class LineFrameShape:
         body_end = len(text) - frame.trailer
         if body_end < start_length:
             return Wrong(len(octets), Reason.MALFORMED_FRAME, f"the line {text!r} is too short for its check")
-        inner = None if frame.checksum is not None or frame.layout == "signed" else self._start.search(line, 1)
-        if inner is not None:
-            return Wrong(inner.start(), Reason.MALFORMED_FRAME, f"broken off: another line begins at {inner.start()}")
         parts = cut_line(text[frame.parts_at or start_length : body_end], frame.layout, frame.separator)
-        return Whole(len(octets), LineContent(text, parts, is_terminated=len(octets) > line_length))
+        content = LineContent(text, parts, is_terminated=len(octets) > line_length)
+        if frame.checksum is not None:
+            return Whole(len(octets), content)
+        # The start of signed values fits in any of them, so nothing tells such a line from two; and what a profile
+        # declares to catch its other lines ("starts with a letter") may fit anywhere in a line of values.
+        is_signed = frame.layout == "signed"
+        return Whole(len(octets), content, not is_signed, is_sought_within=not is_signed and frame.meaning is None)
 
     def _find_end_fault(self, line: bytes) -> str:
         """What the end of the line lacks; empty if nothing."""

@@ -137,8 +137,9 @@ class MqttConnection:
         else:
             client.subscribe([(topic_filter, 1) for topic_filter in self._topic_filters])
 
-    def _on_connect_fail(self, _client: mqtt.Client, _user: object) -> None:
+    def _on_connect_fail(self, client: mqtt.Client, _user: object) -> None:
         error = sys.exc_info()[1]  # paho calls this while it deals with the error
+        client.disconnect()  # else its thread sleeps for a second before it sees that it may end, and `close` with it
         if self._tls is not None:
             self._tls.close_failed()
         self._tell(ConnectionEnded(EndKind.UNREACHABLE, f"cannot be reached: {error}"))

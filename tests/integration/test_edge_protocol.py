@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,3 +126,23 @@ def test_a_version_that_is_set_is_never_left(broker_port, caplog):
 def test_with_a_broker_that_knows_5_the_first_attempt_is_the_last(broker_port):
     link = BrokerLink(MqttSettings(port=broker_port, protocol="auto"), Path())
     assert connect(link) == ConnectionReady()
+
+
+def test_a_connection_that_failed_is_closed_at_once(tmp_path):
+    # paho's thread sleeps for a second after a failure unless it is told not to; meanwhile batches queued up.
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port: int = nobody.getsockname()[1]
+    link = BrokerLink(MqttSettings(port=port), tmp_path)
+
+    async def fail_and_close() -> float:
+        reports: asyncio.Queue[ConnectionReport] = asyncio.Queue()
+        connection = link.open("gw-1", WILL, ["spBv1.0/x"], lambda _, report: reports.put_nowait(report))
+        report = await reports.get()
+        assert isinstance(report, ConnectionEnded)
+        assert "Connection refused" in report.why
+        await asyncio.sleep(0.1)
+        begun_s = time.monotonic()
+        await connection.close()
+        return time.monotonic() - begun_s
+
+    assert sum(asyncio.run(fail_and_close()) for _ in range(5)) < 2.0

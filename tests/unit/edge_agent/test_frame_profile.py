@@ -353,6 +353,56 @@ def test_a_vaisala_line_that_is_cut_off_gives_no_half_number():
     assert values(found[1])["temperature"] == (27.9, Reason.OK)
 
 
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [
+        (b"0R0,", b"0r1Goe\r\n"),
+        (b"0R0,Ta=2", b"0+3.14OqZ\r\n"),
+        (b"0R0,Ta=27.9C,", b"0R1,Dm=052D\r\n"),
+        (b"0TX,Unable to mea", b"0R0,Dm=051D,Ta=27.9C\r\n"),
+    ],
+    ids=["a checked query", "checked values", "a line", "a line behind a message"],
+)
+def test_what_a_broken_line_of_any_kind_left_does_not_hide_the_line_behind_it(before, line):
+    (alone,) = shipped("vaisala_wxt", line)
+    reject, whole = shipped("vaisala_wxt", before + line)
+    assert (reject.octets, reject.reason) == (before, Reason.MALFORMED_FRAME)
+    assert f"broken off: another frame begins at {len(before)}" in reject.detail
+    assert (whole.octets, whole.readings) == (line, alone.readings)
+
+
+def test_a_frame_that_catches_all_other_lines_breaks_off_none():
+    catch_all = """
+[[frame]]
+kind = "line"
+name = "other"
+start = '[A-Za-z]'
+start_max = 1
+meaning = { reason = "malformed_frame", text = "a line that is not known", rejects = true }
+"""
+    profile = (
+        HEAD
+        + """
+[[frame]]
+kind = "line"
+name = "data"
+start = 'DATA,'
+start_max = 5
+layout = "key_value"
+"""
+        + catch_all
+        + """
+[[channel]]
+quantity = "temperature"
+frames = ["data"]
+part = { key = "TEMP", units = { C = {} } }
+"""
+    )
+    frame, reject = decode(profile, b"DATA,TEMP=21.5C\r\nHELLO\r\n")
+    assert values(frame) == {"temperature": (21.5, Reason.OK)}
+    assert "a line that is not known: 'HELLO'" in reject.detail
+
+
 def test_units_of_a_line_are_converted_and_unknown_ones_never_guessed():
     (frame,) = shipped("vaisala_wxt", b"0R0,Sm=10.0N,Ta=50.0F,Pa=29.92I,Ri=1.0I,Hc=3.0H,Ua=#\r\n")
     read = values(frame)
