@@ -19,6 +19,7 @@ import asyncio
 import json
 import logging
 import random
+import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
@@ -108,6 +109,8 @@ class Bridge:
             will=aiomqtt.Will(self._state_topic, _state(is_online=False, time_ms=birth_ms), qos=1, retain=True),
             queue_type=_direct_inbox(take),
             timeout=5.0,
+            # A rebirth or an acknowledgement waits for no acknowledgement of TCP (up to 40 ms: RFC 1122, 4.2.3.4).
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         ) as client:
             sieve = PublishSieve(take, has_properties=is_mqtt5)
             self._connection = LeanConnection(client, sieve, has_properties=is_mqtt5)

@@ -9,6 +9,7 @@ range) is judged channel by channel, which is the rule; the columns are only qui
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -20,6 +21,7 @@ from edge_agent.lines.calibration import Conversion
 from edge_agent.lines.linear_conversion import LinearConversion
 from edge_agent.lines.poll_step import Outcome, judge_number
 
+_LARGEST: Final = sys.float_info.max
 COLUMN_MIN: Final = 4
 """Fewer channels are as quick one by one."""
 
@@ -107,8 +109,9 @@ class _Column:
         self._channels = channels
         self._aliases = [one.alias for one in channels]
         self._gather: Callable[[Numbers], Sequence[float | None]] = itemgetter(*(one.field_at for one in channels))
-        self._lows = _column_of([one.low for one in channels])
-        self._highs = _column_of([one.high for one in channels])
+        # Without limits a channel still takes no infinity: a register of a float may hold one.
+        self._lows = _column_of([max(one.low, -_LARGEST) for one in channels])
+        self._highs = _column_of([min(one.high, _LARGEST) for one in channels])
         conversions = [one.linear or _AS_IT_IS for one in channels]
         self._divisors = _column_of([one.divisor for one in conversions])
         scales, offsets = [one.scale for one in conversions], [one.offset for one in conversions]
@@ -123,9 +126,9 @@ class _Column:
             return list(zip(self._aliases, values, repeat(Reason.OK), strict=False))
         return [
             (channel.alias, value, Reason.OK)
-            if channel.low <= value <= channel.high
+            if low <= value <= high
             else judge_channel(channel, numbers, failures, now_s)
-            for channel, value in zip(self._channels, values, strict=True)
+            for channel, value, low, high in zip(self._channels, values, self._lows, self._highs, strict=False)
         ]
 
     def _convert(self, numbers: Sequence[float | None]) -> list[float] | None:

@@ -146,3 +146,10 @@ def test_a_connection_that_failed_is_closed_at_once(tmp_path):
         return time.monotonic() - begun_s
 
     assert sum(asyncio.run(fail_and_close()) for _ in range(5)) < 2.0
+
+
+def test_small_messages_wait_for_no_acknowledgement_of_tcp(broker_port, monkeypatch):
+    options = []
+    monkeypatch.setattr(socket.socket, "setsockopt", lambda _, *option: options.append(option), raising=False)
+    assert connect(BrokerLink(MqttSettings(port=broker_port), Path())) == ConnectionReady()
+    assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options

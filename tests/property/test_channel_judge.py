@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contracts.quality import Reason
@@ -52,6 +52,8 @@ numbers = st.one_of(
 
 
 @given(channels, numbers)
+@example([JudgedChannel(alias, 0, None, -math.inf, math.inf) for alias in range(4)], [math.inf] * FIELDS)
+@example([JudgedChannel(alias, alias, None, -math.inf, 50.0) for alias in range(4)], [-math.inf, 60.0, 1.0, 2.0])
 def test_columns_judge_as_one_by_one(channels, numbers):
     failures = [Reason.NO_ANSWER] * FIELDS
     expected = [judge_channel(channel, numbers, failures, 1.0) for channel in channels]
