@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,3 +116,17 @@ def test_a_host_whose_subscription_is_refused_does_not_claim_to_be_online(
     tap.refuses_subscriptions = True
     asyncio.run(run())
     assert not tap.connections[0].of(Publication)
+
+
+def test_what_a_host_commands_waits_for_no_acknowledgement_of_tcp(tap: WireTap, monkeypatch: pytest.MonkeyPatch):
+    options: list[tuple[object, ...]] = []
+
+    async def run() -> None:
+        bridge = bridge_to(tap)
+        task = asyncio.create_task(bridge.run())
+        await until_connected(bridge)
+        await stop(task)
+
+    monkeypatch.setattr(socket.socket, "setsockopt", lambda _, *option: options.append(option), raising=False)
+    asyncio.run(run())
+    assert (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) in options
