@@ -9,7 +9,6 @@ range) is judged channel by channel, which is the rule; the columns are only qui
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -21,7 +20,7 @@ from edge_agent.lines.calibration import Conversion
 from edge_agent.lines.linear_conversion import LinearConversion
 from edge_agent.lines.poll_step import Outcome, judge_number
 
-_LARGEST: Final = sys.float_info.max
+_LARGEST: Final = math.nextafter(math.inf, 0.0)
 COLUMN_MIN: Final = 4
 """Fewer channels are as quick one by one."""
 
