@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from edge_agent.commands.decoded import DecodedFrame
 from edge_agent.frames.frame_decoder import FrameDecoder
 from edge_agent.frames.frame_reader import FrameReader
-from edge_agent.frames.frame_search import FoundFrame, FrameSearch
 from edge_agent.settings.load_profiles import load_profiles
 
 PROFILES = load_profiles()
@@ -92,9 +92,11 @@ def test_nothing_hides_a_whole_frame_but_another_whole_frame(
     drawn: tuple[str, bytes, list[tuple[int, bytes]]],
 ) -> None:
     name, stream, places = drawn
-    search = FrameSearch(PROFILES[name].build_shapes())
-    found = [one for one in [*search.feed(stream), *search.finish()] if isinstance(one, FoundFrame)]
-    covered = {at for one in found for at in range(one.offset, one.offset + len(one.octets))}
+    decoder = FrameDecoder(PROFILES[name])
+    found = [*decoder.feed(stream), *decoder.finish()]
+    # A refusal of the device is a reject, and a whole frame.
+    whole = [one for one in found if isinstance(one, DecodedFrame) or one.octets.hex() in FRAMES[name]]
+    covered = {at for one in whole for at in range(one.offset, one.offset + len(one.octets))}
     for offset, frame in places:
         ends = frame.rstrip(b"\r\n")  # a line is whole without its terminator
         assert covered & set(range(offset, offset + len(ends))), (stream, offset)
