@@ -17,6 +17,7 @@ from typing import Final
 
 from tests.benchmarks.modbus_responder import TALLY
 from tests.benchmarks.platform_stack import CHECKOUT, accepts, cpu_seconds, free_port, resident_mb, wait_until
+from tests.process_tree import children_of
 
 DEVICES: Final = 100
 REGISTERS: Final = 100
@@ -95,9 +96,7 @@ def family(pid: int) -> list[int]:
     """A process and all below it."""
     found = [pid]
     for one in found:
-        for task in Path(f"/proc/{one}/task").iterdir():
-            with contextlib.suppress(OSError):
-                found += map(int, (task / "children").read_text().split())
+        found += children_of(one)
     return found
 
 

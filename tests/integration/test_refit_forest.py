@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from stream_processor.detectors.group_forest import RING_SPACING_NS, GroupForest
 from stream_processor.detectors.isolation_fit import fit_forest
 from stream_processor.detectors.isolation_forest import RefitOrder
 from stream_processor.refit_forest import ForestRefitter, RefitFailure
+from tests.process_tree import children_of
 
 WITHIN_S = 60.0
 WIDTH = 4
@@ -81,15 +80,6 @@ def start():
         each.close()
 
 
-def children():
-    """Processes that we have started and not seen the end of (Linux)."""
-    found: set[int] = set()
-    for task in Path(f"/proc/{os.getpid()}/task").iterdir():
-        with contextlib.suppress(OSError):  # a thread that ended just now
-            found.update(map(int, (task / "children").read_text().split()))
-    return found
-
-
 def test_all_assets_that_are_due_are_fitted_as_on_the_spot_and_no_step_waits(start):
     forests = [forest_of(assets=2), forest_of()]
     failures, longest_s = step_until(
@@ -149,22 +139,22 @@ def test_an_order_that_makes_no_forest_is_told_with_the_reason(start):
 
 
 def test_a_refitter_that_is_closed_leaves_no_process_and_does_not_wait_for_one():
-    before = children()
+    before = children_of(os.getpid())
     refitter = ForestRefitter((sys.executable, "-c", "import time; time.sleep(50)"))
     refitter.step([forest_of(assets=2)])
     until_s = time.monotonic() + WITHIN_S
-    while not children() - before:
+    while not children_of(os.getpid()) - before:
         assert time.monotonic() < until_s, "no refit was begun"
         time.sleep(0.02)
     begun_s = time.monotonic()
     refitter.close()
     assert time.monotonic() - begun_s < 10.0
-    assert children() - before == set()
+    assert children_of(os.getpid()) - before == set()
 
 
 def test_a_refitter_that_is_closed_before_its_thread_has_begun_starts_no_process():
-    before = children()
+    before = children_of(os.getpid())
     refitter = ForestRefitter()
     refitter.step([forest_of(assets=2)])
     refitter.close()
-    assert children() - before == set()
+    assert children_of(os.getpid()) - before == set()

@@ -28,6 +28,7 @@ from contracts.uplink import BatchIdentity
 from stream_processor.distributed.partition_state import NOT_A_RECORD, PartitionState
 from stream_processor.fleet_index import restrict_fleet
 from tests.observed_city import SECOND_NS, START_NS, ObservedCity
+from tests.process_tree import children_of
 from tests.running_kafka import RunningKafka, running_kafka
 
 pytestmark = pytest.mark.needs_kafka
@@ -278,15 +279,6 @@ def forest_frames(fleet: FleetSnapshot, first: int, count: int) -> tuple[int, by
     return partition_of(gateway.gateway_id, PARTITIONS), encode_observations(message)
 
 
-def children_of(pid: int) -> set[str]:
-    """Processes that another one has started (Linux)."""
-    found: set[str] = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):  # a thread that ended just now
-            found.update((task / "children").read_text().split())
-    return found
-
-
 def test_a_worker_has_forests_fitted_beside_it_and_leaves_no_process(kafka, tmp_path):
     fleet = forest_fleet()
     with workers(tmp_path, kafka, fleet, "forester") as (worker,):
@@ -302,4 +294,4 @@ def test_a_worker_has_forests_fitted_beside_it_and_leaves_no_process(kafka, tmp_
         own = children_of(worker.process.pid)
         assert worker.end() == 0
         assert "forest_refit_failed" not in worker.log()
-        assert not [child for child in own if Path("/proc", child).exists()]
+        assert not [child for child in own if Path("/proc", str(child)).exists()]
