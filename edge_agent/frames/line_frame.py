@@ -37,6 +37,9 @@ class LineFrame(Settings):
     """The most characters that the start takes."""
     end: str | None = None
     """A regular expression for the last characters, if a line has such besides its terminator; always equally long."""
+    reserved: str = ""
+    """Characters that stand nowhere in a line but at its first place (NMEA 0183: `$`): another one begins another line,
+    even if a check of eight bits happens to fit both together."""
     control_characters: str = ""
     """Characters that a line may hold although they are not printable (STX, ETX)."""
     trailer: int = Field(default=0, ge=0, le=16)
@@ -60,6 +63,13 @@ class LineFrame(Settings):
         except (re.error, UnicodeEncodeError) as error:
             raise ValueError(f"no regular expression: {error}") from error
         return pattern
+
+    @field_validator("reserved")
+    @classmethod
+    def _check_reserved(cls, characters: str) -> str:
+        if not characters.isascii():
+            raise ValueError("not ASCII characters")
+        return characters
 
     @field_validator("control_characters")
     @classmethod
@@ -108,6 +118,7 @@ class LineFrameShape:
         self._frame = frame
         self._start = re.compile(frame.start.encode("ascii"))
         self._unprintable = re.compile(b"[^ -~" + re.escape(frame.control_characters.encode("ascii")) + b"]")
+        self._reserved = frame.reserved.encode("ascii")
         self._end = None if frame.end is None else re.compile(frame.end.encode("ascii"))
 
     def find(self, octets: bytes | bytearray, at: int) -> int:
@@ -164,6 +175,9 @@ class LineFrameShape:
         fault = self._find_end_fault(line)
         if fault:
             return Wrong(len(octets), Reason.MALFORMED_FRAME, fault)
+        inner = next((at for at in range(1, line_length) if line[at] in self._reserved), None)
+        if inner is not None:
+            return Wrong(inner, Reason.MALFORMED_FRAME, f"broken off: another line begins at {inner}")
         fault = "" if frame.checksum is None else frame.checksum.find_fault(line)
         if fault:
             return Wrong(len(octets), Reason.CRC_ERROR, fault)

@@ -88,6 +88,7 @@ def test_each_byte_is_in_exactly_one_frame_or_reject_and_offsets_are_true(
 
 @given(streams())
 @example(("vaisala_wxt", b"0R0,0r1Goe\r\n", [(4, b"0r1Goe\r\n")]))
+@example(("vaisala_wxt_nmea", b"$$$WIMWV,282,R,0.1,M,A*37\r\n", [(2, b"$WIMWV,282,R,0.1,M,A*37\r\n")]))
 def test_nothing_hides_a_whole_frame_but_another_whole_frame(
     drawn: tuple[str, bytes, list[tuple[int, bytes]]],
 ) -> None:
